@@ -1,0 +1,292 @@
+"""What a circuit is told once: its numbers, and what counts as a failure.
+
+`CircuitBreakerConfig` is checked when it is made, so nothing later has to doubt it. The presets
+are constructors and, under the same names, entries of `PRESETS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+
+from circuitry.errors import ConfigurationError
+from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
+
+logger = logging.getLogger("circuitry")
+logger.addHandler(logging.NullHandler())
+
+Seconds: TypeAlias = float | timedelta
+#: Exception types, or a predicate of the exception.
+Errors: TypeAlias = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], object]
+
+INITIAL_STATES = tuple(state.value for state in ADMINISTRATIVE.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitBreakerConfig:
+    """The settings of a circuit. Immutable, comparable, validated.
+
+    Args:
+        failure_threshold: consecutive failures that open the circuit, >= 1.
+        success_threshold: successful probes that close it again, >= 1; may exceed
+            `half_open_max_calls`.
+        timeout_duration: seconds (or a `timedelta`), > 0, that an open circuit waits for its
+            first probe.
+        half_open_max_calls: probes in flight at once, >= 1.
+        probe_timeout: seconds (or a `timedelta`), > 0, after which a probe without a result
+            loses its slot; None means as long as `timeout_duration`.
+        initial_state: "closed", "shadow", "disabled" or "forced_open".
+        include: only these exceptions are failures: a type, several, or a predicate.
+        exclude: these exceptions are not failures: a type, several, or a predicate.
+        exclude_as: what an excluded exception counts as: "ignored" or "success".
+        failure_if: a predicate of a returned value; true means the call has failed.
+        describe_failure: makes the text of `last_failure` from an exception, for example to
+            redact it; by default `"TypeName: message"`. At most 200 characters are kept.
+
+    Raises:
+        ConfigurationError: a value is not allowed; the message names the field, the value and
+            the allowed range.
+    """
+
+    failure_threshold: int = 5
+    success_threshold: int = 3
+    timeout_duration: Seconds = 30.0
+    half_open_max_calls: int = 3
+    probe_timeout: Seconds | None = None
+    initial_state: str = "closed"
+    include: Errors | None = None
+    exclude: Errors | None = None
+    exclude_as: str = "ignored"
+    failure_if: Callable[[Any], object] | None = None
+    describe_failure: Callable[[BaseException], str] | None = None
+    #: The numbers in the machine's form.
+    limits: Limits = field(init=False, repr=False, compare=False)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, **settings: object) -> CircuitBreakerConfig:
+            """Refuse unknown settings in the same words as wrong ones."""
+            check_fields(settings, FIELDS)
+            return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name in ("failure_threshold", "success_threshold", "half_open_max_calls"):
+            _check_count(name, getattr(self, name))
+        timeout = self._settle("timeout_duration", _seconds("timeout_duration", self.timeout_duration))
+        probe_timeout = timeout
+        if self.probe_timeout is not None:
+            probe_timeout = self._settle("probe_timeout", _seconds("probe_timeout", self.probe_timeout))
+        _check_choice("initial_state", self.initial_state, INITIAL_STATES)
+        _check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
+        for name in ("include", "exclude"):
+            self._settle(name, _errors(name, getattr(self, name)))
+        for name in ("failure_if", "describe_failure"):
+            _check_predicate(name, getattr(self, name))
+        numbers = (self.failure_threshold, self.success_threshold, timeout, self.half_open_max_calls)
+        self._settle("limits", Limits(*numbers, probe_timeout))
+
+    def _settle(self, name: str, value: Any) -> Any:
+        object.__setattr__(self, name, value)
+        return value
+
+    def replace(self, **settings: Any) -> CircuitBreakerConfig:
+        """A copy with other settings.
+
+        Raises:
+            ConfigurationError: a setting is unknown or its value isn't allowed.
+        """
+        return CircuitBreakerConfig(**{**self.given(), **settings})
+
+    def given(self) -> dict[str, Any]:
+        """The settings by name."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @classmethod
+    def platform_api(cls, **settings: Any) -> CircuitBreakerConfig:
+        """For a content platform's API, and the default: 5 failures, 30 s, 3 of 3 probes."""
+        return PRESETS["platform_api"].replace(**settings)
+
+    @classmethod
+    def pubnub(cls, **settings: Any) -> CircuitBreakerConfig:
+        """For real-time messaging: 3 failures, 10 s, 2 of 2 probes."""
+        return PRESETS["pubnub"].replace(**settings)
+
+    @classmethod
+    def embedding_service(cls, **settings: Any) -> CircuitBreakerConfig:
+        """For slow, costly model endpoints: 5 failures, 60 s, 3 of 3 probes."""
+        return PRESETS["embedding_service"].replace(**settings)
+
+
+FIELDS: dict[str, str] = {
+    setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
+}
+
+
+class Judge:
+    """What counts as a failure: of exceptions, and of returned values.
+
+    A predicate that raises is logged and answers "no".
+    """
+
+    __slots__ = ("_exclude", "_excluded", "_failure_if", "_include", "judges_results")
+
+    def __init__(self, config: CircuitBreakerConfig) -> None:
+        self._include = _matcher("include", config.include)
+        self._exclude = _matcher("exclude", config.exclude)
+        self._excluded = Outcome(config.exclude_as)
+        self._failure_if = config.failure_if
+        self.judges_results = config.failure_if is not None
+
+    @classmethod
+    def of(cls, config: CircuitBreakerConfig) -> Judge | None:
+        """The judge that a configuration asks for; None if every `Exception` is a failure."""
+        asked = (config.include, config.exclude, config.failure_if)
+        return cls(config) if any(setting is not None for setting in asked) else None
+
+    def error(self, error: BaseException) -> Outcome:
+        """How a call that raised `error` ended.
+
+        What is no `Exception` (Ctrl-C, cancellation) is ignored, always. A group is excluded if
+        all its leaves are.
+        """
+        if not isinstance(error, Exception):
+            return Outcome.IGNORED
+        return self._excluded if self._is_excluded(error) else Outcome.FAILURE
+
+    def _is_excluded(self, error: BaseException) -> bool:
+        if self._exclude is not None and self._exclude(error):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            return all(self._is_excluded(leaf) for leaf in group.exceptions)
+        return self._include is not None and not self._include(error)
+
+    def result_failed(self, result: object) -> bool:
+        """Whether a returned value is a failure."""
+        return self._failure_if is not None and _asked("failure_if", self._failure_if, result)
+
+
+def check_fields(settings: Iterable[str], allowed: Iterable[str]) -> None:
+    """Refuse unknown settings.
+
+    Raises:
+        ConfigurationError: naming the first unknown one, and all that are allowed.
+    """
+    known = list(allowed)
+    for name in settings:
+        if name not in known:
+            raise ConfigurationError(f"unknown setting {name!r}: allowed are {', '.join(known)}")
+
+
+def check_name(name: object) -> str:
+    """A circuit's name: any text but the empty one, without control characters.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if (
+        not isinstance(name, str)
+        or not name
+        or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in name)
+    ):
+        _refuse("name", name, "a text that isn't empty and has no control characters")
+    return name
+
+
+def is_async(predicate: object) -> bool:
+    """Whether calling this gives a coroutine instead of an answer."""
+    call = getattr(type(predicate), "__call__", None)  # noqa: B004 - the method, not whether there is one
+    return inspect.iscoroutinefunction(predicate) or inspect.iscoroutinefunction(call)
+
+
+def _asked(name: str, predicate: Callable[[Any], object], value: object) -> bool:
+    try:
+        return bool(predicate(value))
+    except Exception:
+        logger.exception("the predicate %s=%r raised; taken as no", name, predicate)
+        return False
+
+
+def _matcher(name: str, errors: Errors | None) -> Callable[[BaseException], bool] | None:
+    if errors is None:
+        return None
+    if isinstance(errors, tuple):
+        types = cast("tuple[type[BaseException], ...]", errors)
+        return lambda error: isinstance(error, types)
+    predicate = cast("Callable[[BaseException], object]", errors)
+    return lambda error: _asked(name, predicate, error)
+
+
+def _refuse(name: str, value: object, allowed: str) -> NoReturn:
+    raise ConfigurationError(f"{name}={value!r} is not allowed: it must be {allowed}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        _refuse(name, value, "a whole number >= 1")
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        _refuse(name, value, "one of " + ", ".join(allowed))
+
+
+def _check_predicate(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not callable(value):
+        _refuse(name, value, "a callable")
+    if is_async(value):
+        _refuse(name, value, "a plain function: nobody would await an async one")
+
+
+def _seconds(name: str, value: object) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        _refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
+    try:
+        seconds = float(seconds)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 < seconds < math.inf:
+        _refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
+    return seconds
+
+
+def _errors(name: str, value: object) -> object:
+    """Exception types as a tuple, a predicate as it is."""
+    if value is None:
+        return None
+    allowed = "an exception type, several of them, or a predicate of the exception"
+    if isinstance(value, Iterable) and not isinstance(value, (str, type)):
+        types = tuple(cast("Iterable[object]", value))
+    elif isinstance(value, type):
+        types = (value,)
+    else:
+        if not callable(value):
+            _refuse(name, value, allowed)
+        _check_predicate(name, value)
+        return value
+    if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
+        _refuse(name, value, allowed)
+    return types
+
+
+DEFAULT = CircuitBreakerConfig()
+
+#: The presets of the library, by name. A registry may add its own.
+PRESETS: dict[str, CircuitBreakerConfig] = {
+    "platform_api": DEFAULT,
+    "pubnub": CircuitBreakerConfig(
+        failure_threshold=3, success_threshold=2, timeout_duration=10.0, half_open_max_calls=2
+    ),
+    "embedding_service": CircuitBreakerConfig(
+        failure_threshold=5, success_threshold=3, timeout_duration=60.0, half_open_max_calls=3
+    ),
+}

@@ -1,0 +1,119 @@
+"""How a guard takes the place of what it guards: names, binding, pickling, and the way back.
+
+A guard is a plain function. In a class it stays one, since nothing binds faster. Elsewhere it
+stands behind a wrapt proxy, and what isn't a function is proxied itself, so that it keeps its
+attributes.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import wrapt
+
+from circuitry.errors import ConfigurationError
+from circuitry.guards import Guard, Terms, guard
+
+if TYPE_CHECKING:
+    Decorable = Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]
+    F = TypeVar("F", bound=Decorable)
+else:
+    F = TypeVar("F")
+
+
+class Guarded(wrapt.CallableObjectProxy[Any]):
+    """A guarded function, outside of any class."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        setattr(owner, name, self.__wrapped__)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self.__wrapped__.__get__(instance, owner)
+
+    def __reduce__(self) -> str:
+        qualified: str = self.__qualname__
+        return qualified
+
+    def __reduce_ex__(self, protocol: Any) -> str:
+        return self.__reduce__()
+
+    def __copy__(self) -> Guarded:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Guarded:
+        return self
+
+
+class GuardedObject(Guarded):
+    """A guarded callable that is no function: a partial, or an object with `__call__`."""
+
+    def __init__(self, wrapped: Any, guard: Guard) -> None:
+        super().__init__(wrapped)
+        self._self_guard = guard
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._self_guard(*args, **kwargs)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """It is what it was."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        binds = instance is not None and hasattr(type(self.__wrapped__), "__get__")
+        return MethodType(self, instance) if binds else self
+
+    def __reduce__(self) -> str:
+        if not hasattr(self, "__qualname__"):
+            raise pickle.PicklingError(
+                f"{self.__wrapped__!r} has no name to be pickled by: guard a function that calls it"
+            )
+        return super().__reduce__()
+
+    @property
+    def circuit(self) -> object:
+        """The breaker, or the family."""
+        return self._self_guard.circuit  # type: ignore[attr-defined]
+
+
+def decorate(fn: F, terms: Terms, circuit: object) -> F:
+    """`fn`, guarded: of the same type, under the same name.
+
+    Args:
+        fn: what to guard; a classmethod or staticmethod is guarded beneath and wrapped again.
+        terms: what the guard goes by.
+        circuit: what `circuit_of` will give: the breaker, or the family.
+
+    Raises:
+        TypeError: it can't be guarded; the message says why, and what to do.
+    """
+    inner: Any = fn
+    if isinstance(fn, (classmethod, staticmethod)):
+        inner = fn.__func__
+        return type(fn)(_named(inner, terms, circuit))
+    named = _named(inner, terms, circuit)
+    return Guarded(named) if isinstance(inner, FunctionType) else GuardedObject(inner, named)  # type: ignore[return-value]
+
+
+def _named(fn: Callable[..., Any], terms: Terms, circuit: object) -> Guard:
+    named = functools.wraps(fn)(guard(fn, terms))
+    named.circuit = circuit  # type: ignore[attr-defined]
+    return named
+
+
+def name_of(fn: Any) -> str:
+    """The automatic name of a circuit: "module.qualname" of what it guards.
+
+    Raises:
+        ConfigurationError: it has none that would mean anything.
+    """
+    if isinstance(fn, (classmethod, staticmethod)):
+        fn = fn.__func__
+    name = getattr(fn, "__qualname__", None)
+    if not isinstance(name, str) or name.endswith("<lambda>"):
+        raise ConfigurationError(
+            f'{fn!r} has no name of its own to name a circuit after: give one, circuit("name")'
+        )
+    return f"{fn.__module__}.{name}"

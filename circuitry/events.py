@@ -1,0 +1,184 @@
+"""What listeners are told, and how it gets to them.
+
+Events are frozen values. Plain listeners are called, one after the other, outside every lock;
+async code reads an `EventStream`. Neither can hold up or harm the circuit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from circuitry.config import is_async
+from circuitry.machine import CircuitState
+
+logger = logging.getLogger("circuitry")
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionEvent:
+    """A circuit has changed its state.
+
+    `at` is in unix seconds; `reason` is a `Reason` of the machine. `source` says which side
+    decided: "local" (the circuit itself), "admin" (an administrative call) or "shadow" (what
+    the circuit would have done, had it not been in shadow).
+    """
+
+    name: str
+    old_state: CircuitState
+    new_state: CircuitState
+    reason: str
+    at: float
+    source: str
+    last_failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionEvent:
+    """A call was rejected."""
+
+    name: str
+    state: CircuitState
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailureEvent:
+    """An admitted call has failed. `error` is None if its returned value was the failure."""
+
+    name: str
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEvent:
+    """A fallback stands in for `error`: a rejection, or a failure."""
+
+    name: str
+    error: BaseException
+
+
+E = TypeVar("E")
+
+
+class Listeners(tuple[Callable[[Any], object], ...]):
+    """Who listens to one kind of event: immutable, so it can be read without a lock."""
+
+    __slots__ = ()
+
+    def tell(self, event: object) -> None:
+        """Call each; one that raises is logged."""
+        for listener in self:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("the listener %r raised on %r", listener, event)
+
+    def with_(self, listener: Callable[[Any], object]) -> Listeners:
+        """These and one more."""
+        return Listeners((*self, listener))
+
+    def without(self, listener: Callable[[Any], object]) -> Listeners:
+        """These but that one."""
+        return Listeners(other for other in self if other is not listener)
+
+
+def check_listener(listener: object) -> None:
+    """Refuse what can't be called, and what would have to be awaited.
+
+    Raises:
+        TypeError: with what to do instead.
+    """
+    if not callable(listener):
+        raise TypeError(f"a listener must be callable, not {listener!r}")
+    if is_async(listener):
+        raise TypeError(
+            f"the listener {listener!r} is async and would never be awaited: use breaker.events()"
+        )
+
+
+class EventStream(AsyncIterator[TransitionEvent]):
+    """The transitions of a circuit, for `async for`, on asyncio or trio.
+
+    Keeps the newest `size` events that haven't been read. It may be fed from any thread; one
+    task at a time may read it. It ends with `aclose()`, or by being dropped.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._events: deque[TransitionEvent] = deque(maxlen=size)
+        self._wake: Callable[[], None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._closed = False
+
+    def follow(self, subscribe: Callable[[Callable[[TransitionEvent], None]], Callable[[], None]]) -> None:
+        """Be fed by `subscribe` for as long as somebody holds this stream."""
+        alive = weakref.ref(self)
+
+        def feed(event: TransitionEvent) -> None:
+            stream = alive()
+            if stream is not None:
+                stream._put(event)
+            else:
+                unsubscribe()
+
+        self._unsubscribe = unsubscribe = subscribe(feed)
+
+    def _put(self, event: TransitionEvent) -> None:
+        self._events.append(event)
+        if wake := self._wake:
+            wake()
+
+    async def __anext__(self) -> TransitionEvent:
+        while not self._events:
+            if self._closed:
+                raise StopAsyncIteration
+            await self._news()
+        return self._events.popleft()
+
+    async def _news(self) -> None:
+        import anyio
+
+        event = anyio.Event()
+        self._wake = waker(event.set)
+        try:
+            if not self._events and not self._closed:  # what came before the waker was there
+                await event.wait()
+        finally:
+            self._wake = None
+
+    async def aclose(self) -> None:
+        """Stop listening; a reader gets what is left, then the end."""
+        self._closed = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if wake := self._wake:
+            wake()
+
+
+def waker(wake: Callable[[], object]) -> Callable[[], None]:
+    """A function that calls `wake` in the event loop of the caller, from any thread.
+
+    It never waits, and does nothing once the loop has ended.
+    """
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        call_soon: Callable[..., object] = trio.lowlevel.current_trio_token().run_sync_soon
+        ended: type[Exception] = trio.RunFinishedError
+    else:
+        import asyncio
+
+        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        ended = RuntimeError
+
+    def wake_there() -> None:
+        try:
+            call_soon(wake)
+        except ended:
+            pass
+
+    return wake_there

@@ -1,0 +1,173 @@
+"""`CircuitBreaker`: the faces of one breaker. It is called, it decorates, it is a block."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack
+
+from circuitry.blocks import Blocks, BlockType, Nested, frame_of
+from circuitry.breaker import Breaker
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields
+from circuitry.decorate import F, decorate
+from circuitry.errors import ConfigurationError
+from circuitry.fallback import Fallback
+from circuitry.guards import Terms, guard
+from circuitry.machine import Admission
+from circuitry.permit import Permit
+from circuitry.settings import BREAKER, BreakerSettings, config_of, stand_in_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CircuitBreaker(Breaker, metaclass=BlockType):
+    """A circuit breaker of one's own; `circuit(name)` gives the registered ones.
+
+    Args:
+        name: any text that isn't empty and has no control characters.
+        config: the settings; or `preset=` by name. Fields of `CircuitBreakerConfig` given beside
+            override them. The default is the preset `platform_api`.
+        fallback: stands in for what this breaker rejects, for functions that have none of
+            their own; or `fallback_value`; and `fallback_on` (exception types) for failures too.
+        clock: a callable that returns monotonic seconds.
+        store: where a fleet keeps its verdict; None for a breaker on its own.
+
+    Safe to use from any number of threads and tasks, under asyncio and trio, at once.
+
+    Raises:
+        ConfigurationError: a setting isn't allowed; the message names it, its value and what is.
+    """
+
+    __slots__ = ("_blocks", "fallback")
+
+    fallback: Fallback | None
+
+    def __init__(
+        self, name: str, config: CircuitBreakerConfig | None = None, **settings: Unpack[BreakerSettings]
+    ) -> None:
+        given = {**settings} if config is None else {**settings, "config": config}
+        check_fields(given, BREAKER)
+        clock = settings.get("clock", time.monotonic)
+        if not callable(clock):
+            raise ConfigurationError(
+                f"clock={clock!r} is not allowed: it must return monotonic seconds when called"
+            )
+        super().__init__(name, config_of(given) or DEFAULT, clock)
+        store = settings.get("store")
+        if store is not None:
+            self._gate = store.gate(self)
+        self.fallback = stand_in_of(given)
+        self._blocks: Blocks = {}
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r}: {self.state}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"circuit {self.name!r} can't be copied or pickled: it is the state of this process; "
+            "name it, circuit(name), where it is used"
+        )
+
+    # -- Calling -----------------------------------------------------------------------------------
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call `fn(*args, **kwargs)` under this circuit.
+
+        Returns:
+            For a plain function its result; for an async one an awaitable, rejected when awaited;
+            for a generator function a guarded generator.
+
+        Raises:
+            CircuitOpenError: the call is rejected.
+            TypeError: `fn` can't be guarded.
+            Exception: whatever `fn` raises, as it is.
+        """
+        result: R = guard(fn, self._terms())(*args, **kwargs)
+        return result
+
+    def call_with_fallback(
+        self, fn: Callable[P, R], fallback: Callable[..., Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """The same, with `fallback(*args, **kwargs)` in place of a rejection."""
+        terms = self._terms()._replace(fallback=stand_in_of({"fallback": fallback}))
+        result: R = guard(fn, terms)(*args, **kwargs)
+        return result
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function, coroutine function, generator, method or callable object."""
+        return decorate(fn, self._terms(), self)
+
+    def _terms(self) -> Terms:
+        return Terms(self, self.judge, self.fallback)
+
+    # -- Two steps -----------------------------------------------------------------------------------
+
+    def acquire(self) -> Permit:
+        """Leave to make one call.
+
+        Returns:
+            A permit, on which to call `success()`, `failure(error)` or `release()`, once.
+
+        Raises:
+            CircuitOpenError: the call is rejected.
+        """
+        return Permit(self, self.evidence or self.admit())
+
+    async def acquire_async(self) -> Permit:
+        """The same; differs only where a fleet must be asked."""
+        return Permit(self, self.evidence or await self.admit_async())
+
+    # -- Blocks --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> CircuitBreaker:
+        admission: Admission | None = self.evidence
+        if admission is None:
+            admission = self.admit()
+        self._enter(self._blocks, sys._getframe(1), admission)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
+        return self._left(self._blocks, sys._getframe(1), error)
+
+    async def __aenter__(self) -> CircuitBreaker:
+        admission: Admission | None = self.evidence
+        if admission is None:
+            admission = await self.admit_async()
+        self._enter(self._blocks, sys._getframe(1), admission)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
+        return self._left(self._blocks, sys._getframe(1), error)
+
+    def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
+        return self._left(self._blocks, frame, error)
+
+    def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
+        """The beginning of a block in `frame`."""
+        if self.fallback is not None:
+            self.ignore(admission)
+            raise TypeError(
+                f"circuit {self.name!r} has a fallback, and nothing could run in place of a block's lines: "
+                "decorate a function, or catch CircuitOpenError around the block"
+            )
+        blocks[frame] = Nested(admission, blocks[frame]) if frame in blocks else admission
+
+    def _left(self, blocks: Blocks, frame: FrameType, error: BaseException | None) -> Literal[False]:
+        """The end of the block that was entered in `frame`."""
+        try:
+            admission = blocks.pop(frame)
+        except KeyError:
+            admission = blocks.pop(frame_of(blocks, frame))
+        if isinstance(admission, Nested):
+            blocks[frame] = admission.outer
+            admission = admission.admission
+        if error is not None:
+            self.ended(admission, error, self.judge)
+        elif admission.run:
+            self.success(admission)
+        else:
+            self.count()
+        return False

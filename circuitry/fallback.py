@@ -1,0 +1,113 @@
+"""What stands in for a call that is rejected, or has failed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+from circuitry.config import is_async
+from circuitry.errors import ConfigurationError
+from circuitry.machine import Outcome
+
+
+class Missing:
+    """No value given, where None would be one."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+MISSING = Missing()
+
+
+class Fallback:
+    """A fallback as its users gave it.
+
+    Args:
+        call: called with the call's own arguments, and with `error=` if it has a keyword-only
+            parameter of that name.
+        on: exception types for which it stands in beside rejections, if they are failures.
+    """
+
+    __slots__ = ("_call", "_on", "_wants_error", "is_async")
+
+    def __init__(self, call: Callable[..., Any], on: tuple[type[BaseException], ...] = ()) -> None:
+        self._call = call
+        self._on = on
+        self._wants_error = _wants_error(call)
+        self.is_async = is_async(call)
+
+    def serves(self, outcome: Outcome, error: BaseException) -> bool:
+        """Whether it stands in for a call that ended with `error`."""
+        return outcome is Outcome.FAILURE and isinstance(error, self._on)
+
+    def serve(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Its result. What it raises itself is raised from `error`."""
+        try:
+            return self._ask(error, args, kwargs)
+        except Exception as own:
+            raise _from(own, error)  # noqa: B904 - the cause is set, and may be an error of its own
+
+    async def serve_async(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same, for an async call: the fallback may be sync or async."""
+        try:
+            result = self._ask(error, args, kwargs)
+            return await result if inspect.isawaitable(result) else result
+        except Exception as own:
+            raise _from(own, error)  # noqa: B904
+
+    def _ask(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._wants_error:
+            return self._call(*args, **kwargs, error=error)
+        return self._call(*args, **kwargs)
+
+
+def fallback_of(
+    fallback: object = None, fallback_value: object = MISSING, fallback_on: object = None
+) -> Fallback | None:
+    """The fallback that these settings ask for, or None.
+
+    Raises:
+        ConfigurationError: they contradict each other, or one has a wrong type.
+    """
+    if fallback is not None and fallback_value is not MISSING:
+        raise ConfigurationError(
+            "fallback and fallback_value are two ways to say one thing: give one of them"
+        )
+    if fallback is None and fallback_value is MISSING:
+        if fallback_on is not None:
+            raise ConfigurationError(f"fallback_on={fallback_on!r} needs a fallback or a fallback_value")
+        return None
+    if fallback is not None and not callable(fallback):
+        raise ConfigurationError(
+            f"fallback={fallback!r} is not allowed: it must be callable; for a value use fallback_value="
+        )
+    call = fallback if fallback is not None else lambda *_args, **_kwargs: fallback_value
+    return Fallback(cast("Callable[..., Any]", call), _types(fallback_on))
+
+
+def _types(value: object) -> tuple[type[BaseException], ...]:
+    if value is None:
+        return ()
+    types = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    types = cast("tuple[object, ...]", tuple(types))
+    if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
+        raise ConfigurationError(
+            f"fallback_on={value!r} is not allowed: it must be an exception type, or several"
+        )
+    return cast("tuple[type[BaseException], ...]", types)
+
+
+def _wants_error(call: Callable[..., Any]) -> bool:
+    try:
+        parameter = inspect.signature(call).parameters.get("error")
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    return parameter is not None and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def _from(own: Exception, error: BaseException) -> Exception:
+    if own is not error and own.__cause__ is None:
+        own.__cause__ = error
+    return own

@@ -1,0 +1,284 @@
+"""The circuit as a value, and every step it can take.
+
+A circuit breaker is a small state machine with a subtle part: results come back late, out of
+order, or never. So the machine lives here alone, as a value and functions from value to value.
+It knows nothing of clocks (time is an argument), locks, threads, callables or networks, and not
+who is asking. A step that changes nothing returns the very same value: whoever holds a snapshot
+can try a step without a lock, and has only to commit when something changed.
+
+House rules:
+
+- All transitions are in the two tables below, and `_enter` is the only way through them.
+- Each stay in one state is a *generation*. An admission belongs to the generation that gave it;
+  a result that comes back to another generation is no news.
+- Deadlines are stored, never start times: `now >= deadline` is the only comparison.
+- The one moving part is the evidence of a closed generation (see `windows.py`): outcomes of
+  closed calls go there, and the machine steps only when the evidence says so.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import NamedTuple, TypeAlias
+
+from circuitry.windows import Evidence, Streak, Unjudged
+
+
+class CircuitState(StrEnum):
+    """What a circuit does with a call."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    SHADOW = "shadow"
+
+
+class Reason(StrEnum):
+    """Why a circuit changed its state."""
+
+    TRIPPED = "tripped"
+    TIMED_OUT = "timed_out"
+    RECOVERED = "recovered"
+    PROBE_FAILED = "probe_failed"
+    RESET = "reset"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    SHADOWED = "shadowed"
+
+
+class Outcome(Enum):
+    """How an admitted call ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+
+
+#: What the circuit decides by itself.
+TRANSITIONS: dict[tuple[CircuitState, Reason], CircuitState] = {
+    (CircuitState.CLOSED, Reason.TRIPPED): CircuitState.OPEN,
+    (CircuitState.OPEN, Reason.TIMED_OUT): CircuitState.HALF_OPEN,
+    (CircuitState.HALF_OPEN, Reason.RECOVERED): CircuitState.CLOSED,
+    (CircuitState.HALF_OPEN, Reason.PROBE_FAILED): CircuitState.OPEN,
+}
+
+#: What an operator decides, from any state.
+ADMINISTRATIVE: dict[Reason, CircuitState] = {
+    Reason.RESET: CircuitState.CLOSED,
+    Reason.FORCED_OPEN: CircuitState.FORCED_OPEN,
+    Reason.DISABLED: CircuitState.DISABLED,
+    Reason.SHADOWED: CircuitState.SHADOW,
+}
+
+
+class Limits(NamedTuple):
+    """The numbers that the steps go by; durations in seconds."""
+
+    failure_threshold: int = 5
+    success_threshold: int = 3
+    timeout_duration: float = 30.0
+    half_open_max_calls: int = 3
+    probe_timeout: float = 30.0
+
+
+class Slot(NamedTuple):
+    """A probe in flight: its number in the generation, and when its slot lapses."""
+
+    number: int
+    deadline: float
+
+
+class Probe(NamedTuple):
+    """The admission of one probe."""
+
+    generation: int
+    number: int
+    @property
+    def run(self) -> bool:
+        """Like `Evidence.run`: the end of a probe is always news."""
+        return True
+
+
+#: What an admitted call brings back with its outcome: its probe, or the evidence it counts in.
+Admission: TypeAlias = Probe | Evidence
+
+#: The admission of a call that a shadow would have rejected: it counts nowhere.
+WAIVED = Unjudged()
+
+
+class Rejection(NamedTuple):
+    """Why a call is not admitted; `retry_after` in seconds, >= 0."""
+
+    state: CircuitState
+    retry_after: float
+    cause: str | None
+
+
+class Circuit(NamedTuple):
+    """One circuit at one moment.
+
+    `judged` is what the circuit makes of its calls: closed, open or half_open. `mode` is what an
+    operator made of the circuit, if anything. Each field after `evidence` belongs to one state
+    and is at its default in the others.
+    """
+
+    judged: CircuitState
+    mode: CircuitState | None
+    generation: int
+    reason: Reason
+    evidence: Evidence | None = None  # closed: what the calls add up to
+    deadline: float = 0.0  # open: when the first probe may go
+    cause: str | None = None  # open, half_open: what opened the circuit
+    successes: int = 0  # half_open: probes that succeeded
+    slots: tuple[Slot, ...] = ()  # half_open: probes in flight
+    probes: int = 0  # half_open: how many were admitted, to number them
+
+    @property
+    def state(self) -> CircuitState:
+        """What callers meet: the operator's word before the circuit's own."""
+        return self.mode or self.judged
+
+
+def new(limits: Limits, initial: CircuitState = CircuitState.CLOSED) -> Circuit:
+    """A circuit in its first generation, closed or in an administrative state."""
+    reason = next(reason for reason, state in ADMINISTRATIVE.items() if state is initial)
+    return _administered(reason, 0, limits)
+
+
+def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admission | Rejection]:
+    """May a call go out now? Its admission, or why not."""
+    if circuit.mode is CircuitState.FORCED_OPEN:
+        return circuit, rejection(circuit, limits, now)
+    if circuit.evidence is not None:
+        return circuit, circuit.evidence
+    if circuit.judged is CircuitState.OPEN and now >= circuit.deadline:
+        circuit = _enter(circuit, Reason.TIMED_OUT, cause=circuit.cause)
+    if circuit.judged is CircuitState.HALF_OPEN and vacant(circuit, limits, now):
+        return _probe(circuit, limits, now)
+    if circuit.mode is CircuitState.SHADOW:
+        return circuit, WAIVED
+    return circuit, rejection(circuit, limits, now)
+
+
+def record(
+    circuit: Circuit,
+    limits: Limits,
+    admission: Admission,
+    outcome: Outcome,
+    now: float,
+    cause: str | None = None,
+) -> Circuit:
+    """A call has ended: what becomes of the circuit."""
+    if isinstance(admission, Probe):
+        if admission.generation != circuit.generation:
+            return circuit
+        return _probed(circuit, limits, admission, outcome, now, cause)
+    if outcome is Outcome.FAILURE and admission.failure():
+        return trip(circuit, limits, admission, now, cause)
+    if outcome is Outcome.SUCCESS:
+        admission.success()
+    return circuit
+
+
+def trip(circuit: Circuit, limits: Limits, evidence: Evidence, now: float, cause: str | None) -> Circuit:
+    """Open the circuit, if it is still the generation whose evidence demands it."""
+    if circuit.evidence is not evidence:
+        return circuit
+    return _enter(circuit, Reason.TRIPPED, deadline=now + limits.timeout_duration, cause=cause)
+
+
+def administer(circuit: Circuit, limits: Limits, reason: Reason) -> Circuit:
+    """Do what an operator says: a new generation, whatever the state was."""
+    return _administered(reason, circuit.generation + 1, limits)
+
+
+def staged(limits: Limits, state: CircuitState, generation: int, now: float) -> Circuit:
+    """A circuit that has just come to `state`, as if by itself: for tests of what uses circuits."""
+    if state in ADMINISTRATIVE.values():
+        return new(limits, state)._replace(generation=generation)
+    reason = Reason.TRIPPED if state is CircuitState.OPEN else Reason.TIMED_OUT
+    deadline = now + limits.timeout_duration if state is CircuitState.OPEN else 0.0
+    return Circuit(state, None, generation, reason, deadline=deadline)
+
+
+def adjust(circuit: Circuit, limits: Limits) -> None:
+    """Let a closed generation go by other limits from its next outcome on."""
+    if isinstance(circuit.evidence, Streak):
+        circuit.evidence.limit = limits.failure_threshold
+
+
+def in_flight(circuit: Circuit, now: float) -> tuple[Slot, ...]:
+    """The probes that hold a slot now: those whose slot hasn't lapsed."""
+    return tuple(slot for slot in circuit.slots if now < slot.deadline)
+
+
+def vacant(circuit: Circuit, limits: Limits, now: float) -> bool:
+    """Whether one more probe may go out."""
+    return len(in_flight(circuit, now)) < limits.half_open_max_calls
+
+
+def retry_after(circuit: Circuit, limits: Limits, now: float) -> float:
+    """Seconds, >= 0, after which a call that is rejected now may be admitted."""
+    if circuit.mode is not None:
+        return limits.timeout_duration if circuit.mode is CircuitState.FORCED_OPEN else 0.0
+    if circuit.judged is CircuitState.OPEN:
+        return max(0.0, circuit.deadline - now)
+    if circuit.judged is CircuitState.HALF_OPEN and not vacant(circuit, limits, now):
+        return min(slot.deadline for slot in in_flight(circuit, now)) - now
+    return 0.0
+
+
+def rejection(circuit: Circuit, limits: Limits, now: float) -> Rejection:
+    """Why this circuit admits nobody now."""
+    return Rejection(circuit.state, retry_after(circuit, limits, now), circuit.cause)
+
+
+def _enter(
+    circuit: Circuit,
+    reason: Reason,
+    *,
+    evidence: Evidence | None = None,
+    deadline: float = 0.0,
+    cause: str | None = None,
+) -> Circuit:
+    """Go through the table: the next generation, with nothing left of the last."""
+    judged = TRANSITIONS[circuit.judged, reason]
+    return Circuit(judged, circuit.mode, circuit.generation + 1, reason, evidence, deadline, cause)
+
+
+def _administered(reason: Reason, generation: int, limits: Limits) -> Circuit:
+    state = ADMINISTRATIVE[reason]
+    mode = None if state is CircuitState.CLOSED else state
+    return Circuit(CircuitState.CLOSED, mode, generation, reason, _evidence(mode, limits))
+
+
+def _evidence(mode: CircuitState | None, limits: Limits) -> Evidence | None:
+    """What a new closed generation counts in."""
+    if mode is CircuitState.FORCED_OPEN:
+        return None
+    if mode is CircuitState.DISABLED:
+        return Unjudged()
+    return Streak(limits.failure_threshold)
+
+
+def _probe(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Probe]:
+    """Give the next probe its slot, in place of those that lapsed."""
+    slot = Slot(circuit.probes, now + limits.probe_timeout)
+    slots = (*in_flight(circuit, now), slot)
+    return circuit._replace(slots=slots, probes=circuit.probes + 1), Probe(circuit.generation, slot.number)
+
+
+def _probed(
+    circuit: Circuit, limits: Limits, probe: Probe, outcome: Outcome, now: float, cause: str | None
+) -> Circuit:
+    """A probe has ended. It gives back its own slot, if it still holds it, and no other's."""
+    if outcome is Outcome.FAILURE:
+        deadline = now + limits.timeout_duration
+        return _enter(circuit, Reason.PROBE_FAILED, deadline=deadline, cause=cause)
+    successes = circuit.successes + (outcome is Outcome.SUCCESS)
+    if successes >= limits.success_threshold:
+        return _enter(circuit, Reason.RECOVERED, evidence=_evidence(circuit.mode, limits))
+    slots = tuple(slot for slot in circuit.slots if slot.number != probe.number)
+    return circuit._replace(successes=successes, slots=slots)

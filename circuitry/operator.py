@@ -1,0 +1,139 @@
+"""What operators say of circuits, beside the code: a TOML file, and environment variables.
+
+Both go before the code, never conflict with it, and reach circuits that exist:
+environment > file > code > preset.
+
+    [circuits.netflix]                      # in the file named by CIRCUITRY_CONFIG
+    preset = "pubnub"
+    failure_threshold = 10
+
+    CIRCUITRY_NETFLIX__TIMEOUT_DURATION=5   # in the environment
+
+A table for a family (`[circuits.platform]`) holds for its members; one for a member
+(`[circuits."platform[eu]"]`) goes before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields
+from circuitry.errors import ConfigurationError
+from circuitry.settings import preset_named
+
+FILE_VARIABLE = "CIRCUITRY_CONFIG"
+
+#: What text can say: not the callables.
+KEYS = (
+    "preset",
+    "failure_threshold",
+    "success_threshold",
+    "timeout_duration",
+    "half_open_max_calls",
+    "probe_timeout",
+    "initial_state",
+)
+
+Table = Mapping[str, Any]
+
+
+def read_file(path: str | os.PathLike[str]) -> Mapping[str, Table]:
+    """The tables of a settings file, by the name of their circuit, checked.
+
+    Raises:
+        ConfigurationError: it can't be read, isn't TOML, or has a wrong key or value; the message
+            names the file, the table and the key.
+    """
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"settings file {os.fspath(path)}: {error}") from error
+    unknown = document.keys() - {"circuits"}
+    if unknown:
+        raise ConfigurationError(
+            f"settings file {os.fspath(path)}: unknown key {min(unknown)!r}: allowed is circuits"
+        )
+    circuits = _table(document.get("circuits", {}), f"settings file {os.fspath(path)}: circuits")
+    for name, table in circuits.items():
+        where = f"settings file {os.fspath(path)}: [circuits.{_quoted(name)}]"
+        _check(_table(table, where), where)
+    return circuits
+
+
+def from_environment(name: str) -> Table:
+    """What the environment says of one circuit: `CIRCUITRY_NAME__KEY=value`.
+
+    NAME is the circuit's name in capitals, with one underscore for each run of other characters
+    than letters and digits.
+
+    Raises:
+        ConfigurationError: a variable has a wrong key or value.
+    """
+    prefix = f"CIRCUITRY_{variable_part(name)}__"
+    table = {
+        variable.removeprefix(prefix).lower(): _parsed(text)
+        for variable, text in sorted(os.environ.items())
+        if variable.startswith(prefix)
+    }
+    _check(table, f"environment variables {prefix}*")
+    return table
+
+
+def variable_part(name: str) -> str:
+    """A circuit's name as part of a variable's: `platform[eu]` is `PLATFORM_EU`."""
+    return re.sub(r"[\W_]+", "_", name.upper()).strip("_")
+
+
+def overridden(config: CircuitBreakerConfig, layers: Iterable[Table]) -> CircuitBreakerConfig:
+    """`config` with the operators' word before it, layer upon layer."""
+    for table in layers:
+        config = config.replace(**_expanded(table))
+    return config
+
+
+def layers(file: Mapping[str, Table], names: Iterable[str]) -> Iterator[Table]:
+    """The tables that hold for a circuit, the strongest last; `names` go from family to member."""
+    names = tuple(names)
+    yield from (file[name] for name in names if name in file)
+    yield from (from_environment(name) for name in names)
+
+
+def _expanded(table: Table) -> dict[str, Any]:
+    """A table's settings, with those of its preset beneath."""
+    settings = dict(table)
+    preset = settings.pop("preset", None)
+    return settings if preset is None else {**preset_named(preset).given(), **settings}
+
+
+def _check(table: Table, where: str) -> None:
+    for key, value in table.items():
+        try:
+            check_fields([key], KEYS)
+            overridden(DEFAULT, [{key: value}])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where} {key}: {error}") from error
+
+
+def _table(value: object, where: str) -> Table:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}={value!r} is not allowed: it must be a table")
+    return cast("Table", value)
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f'"{name}"'
+
+
+def _parsed(text: str) -> int | float | str:
+    """A number if it reads like one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -1,0 +1,143 @@
+"""What `circuit(...)` and `CircuitBreaker(...)` can be given, and which part of it is whose.
+
+Numbers and trip rules belong to the breaker. What counts as a failure, and what stands in, belong
+to the decoration: two functions on one breaker may differ in them. The type checkers' view of all
+keywords stands here once, as `BreakerSettings` and `Settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypedDict
+
+from circuitry.config import (
+    FIELDS,
+    PRESETS,
+    CircuitBreakerConfig,
+    Errors,
+    Judge,
+    Seconds,
+    check_fields,
+    is_async,
+)
+from circuitry.errors import ConfigurationError
+from circuitry.fallback import MISSING, Fallback, fallback_of
+from circuitry.gate import Gate
+
+
+class Store(Protocol):
+    """Where a fleet keeps its verdicts."""
+
+    def gate(self, breaker: Any) -> Gate:
+        """The gate of one breaker."""
+        ...
+
+
+class NumberSettings(TypedDict, total=False):
+    """The fields of `CircuitBreakerConfig`."""
+
+    failure_threshold: int
+    success_threshold: int
+    timeout_duration: Seconds
+    half_open_max_calls: int
+    probe_timeout: Seconds | None
+    initial_state: str
+    include: Errors | None
+    exclude: Errors | None
+    exclude_as: str
+    failure_if: Callable[[Any], object] | None
+    describe_failure: Callable[[BaseException], str] | None
+
+
+class BreakerSettings(NumberSettings, total=False):
+    """The keywords of `CircuitBreaker`."""
+
+    preset: str
+    clock: Callable[[], float]
+    store: Store | None
+    fallback: Callable[..., Any] | None
+    fallback_value: Any
+    fallback_on: type[BaseException] | tuple[type[BaseException], ...] | None
+
+
+class Settings(BreakerSettings, total=False):
+    """The keywords of `circuit`."""
+
+    config: CircuitBreakerConfig
+    key: Callable[..., Any]
+    max_keys: int
+
+
+JUDGING = ("include", "exclude", "exclude_as", "failure_if")
+STANDING_IN = ("fallback", "fallback_value", "fallback_on")
+BREAKER = ("preset", "config", *FIELDS, "clock", "store", *STANDING_IN)
+DECORATION = (*BREAKER, "key", "max_keys")
+
+
+def preset_named(name: object) -> CircuitBreakerConfig:
+    """The preset of this name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ConfigurationError(f"preset={name!r} is not known: there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def config_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> CircuitBreakerConfig | None:
+    """The configuration that these settings make: config or preset, overridden by `fields` beside it.
+
+    Returns:
+        None if nothing of it is given.
+
+    Raises:
+        ConfigurationError: a value isn't allowed, or `config` and `preset` are both given.
+    """
+    config, preset = settings.get("config"), settings.get("preset")
+    if config is not None and preset is not None:
+        raise ConfigurationError(f"config={config!r} and preset={preset!r} contradict each other: give one")
+    if config is not None and not isinstance(config, CircuitBreakerConfig):
+        raise ConfigurationError(f"config={config!r} is not allowed: it must be a CircuitBreakerConfig")
+    if preset is not None:
+        config = preset_named(preset)
+    beside = {name: settings[name] for name in fields if name in settings}
+    if beside:
+        return config.replace(**beside) if config is not None else CircuitBreakerConfig(**beside)
+    return config
+
+
+def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge | None:
+    """Who judges for a decoration: what it says itself, else what its breaker says."""
+    own = {name: settings[name] for name in JUDGING if name in settings}
+    return Judge.of(config.replace(**own))
+
+
+def stand_in_of(settings: Mapping[str, Any]) -> Fallback | None:
+    """What stands in, if anything.
+
+    Raises:
+        ConfigurationError: the settings of the fallback contradict each other.
+    """
+    return fallback_of(
+        settings.get("fallback"), settings.get("fallback_value", MISSING), settings.get("fallback_on")
+    )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse what `circuit` doesn't know, or can't use.
+
+    Raises:
+        ConfigurationError: naming the setting, its value and what is allowed.
+    """
+    check_fields(settings, DECORATION)
+    key = settings.get("key")
+    if key is None:
+        if "max_keys" in settings:
+            raise ConfigurationError(f"max_keys={settings['max_keys']!r} bounds a family: it needs key=")
+        return
+    if not callable(key) or is_async(key):
+        raise ConfigurationError(f"key={key!r} is not allowed: it must be a plain function of the arguments")
+    most = settings.get("max_keys", 1)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise ConfigurationError(f"max_keys={most!r} is not allowed: it must be a whole number >= 1")
