@@ -12,6 +12,7 @@ from circuitry.errors import CircuitBreakerError, CircuitOpenError, Configuratio
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent, TransitionEvent
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
+from circuitry.last_good import last_good
 from circuitry.machine import CircuitState
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.permit import Permit
@@ -37,5 +38,6 @@ __all__ = [
     "TransitionEvent",
     "circuit",
     "circuit_of",
+    "last_good",
     "registry",
 ]

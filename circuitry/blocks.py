@@ -25,22 +25,29 @@ class Nested(NamedTuple):
     """The innermost admission of a frame, and what is around it."""
 
     admission: Admission
-    outer: Admission | Nested
+    outer: Held
 
 
-Blocks: TypeAlias = dict[FrameType, "Admission | Nested"]
+#: What a frame holds: the admission of its one block, or of the innermost of several.
+Held: TypeAlias = "Admission | Nested"
+Blocks: TypeAlias = dict[FrameType, Held]
 
 
 class BlockType(type):
     """The class of a class whose objects are blocks."""
 
     @property
-    def __exit__(cls) -> Callable[..., bool]:
+    def __exit__(cls) -> Callable[..., bool]:  # noqa: PLE0302 - a property of the class, no method of it
         frame = sys._getframe(1)
-        return lambda breaker, kind, error, traceback: breaker._leave(frame, error)
+
+        def leave(breaker: Any, kind: object, error: BaseException | None, traceback: object) -> bool:
+            left: bool = breaker._leave(frame, error)
+            return left
+
+        return leave
 
     @property
-    def __aexit__(cls) -> Callable[..., Any]:
+    def __aexit__(cls) -> Callable[..., Any]:  # noqa: PLE0302
         frame = sys._getframe(1)
 
         async def leave(breaker: Any, kind: object, error: BaseException | None, traceback: object) -> bool:

@@ -1,4 +1,4 @@
-"""One circuit at work: the machine with a lock, a clock, counters, listeners and a gate.
+"""One circuit at work: the machine with a lock, a clock, counters and a gate.
 
 How a call goes through:
 
@@ -13,78 +13,53 @@ holds both ways of going through side by side.
 
 What is shared and written is written under `_lock`, but for these operations, each atomic in
 CPython: `next(itertools.count())` in the counters, `deque.append` and `deque.popleft`, and the
-binding of one attribute (`_circuit`, `evidence`, `last_failure_at`, the listeners).
+binding of one attribute (`_circuit`, `evidence`, `_last_failure_at`, the listeners).
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable
-from threading import Lock
-from typing import TYPE_CHECKING
+from time import time as unix_seconds
+from typing import cast
 
 from circuitry import machine
-from circuitry.config import CircuitBreakerConfig, Judge, check_name, logger
+from circuitry.config import CircuitBreakerConfig, Judge, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
-from circuitry.events import (
-    EventStream,
-    FailureEvent,
-    FallbackEvent,
-    Listeners,
-    RejectionEvent,
-    TransitionEvent,
-    check_listener,
-)
+from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Gate, Leave
-from circuitry.machine import WAIVED, Admission, Circuit, CircuitState, Outcome, Probe, Reason, Rejection
-from circuitry.metrics import CircuitBreakerMetrics, Totals
-from circuitry.windows import Evidence
+from circuitry.locked import LockedCircuit
+from circuitry.machine import WAIVED, Admission, CircuitState, Outcome, Probe, Rejection
+from circuitry.metrics import CircuitBreakerMetrics
 
-if TYPE_CHECKING:
-    from typing import Any
+DEBUG = 10
+FAILURE, IGNORED = Outcome.FAILURE, Outcome.IGNORED
+OPEN = CircuitState.OPEN
 
-DEBUG, INFO, WARNING = 10, 20, 30
+#: The logger's own memory of which levels are enabled: half the price of asking it. Any change of
+#: the logging set-up empties it, and where it is missing or empty the logger is asked.
+_known_levels: dict[int, bool] = getattr(logger, "_cache", {})
 CAUSE_LENGTH = 200
 
-_alive: weakref.WeakSet[Breaker] = weakref.WeakSet()
 
-#: Generations of circuits in tests: far from those of any other, and from each other.
-_stages = itertools.count(-(2**62), 2**32)
+class Condemned:
+    """The judge of what is known to be a failure."""
+
+    def error(self, error: BaseException | None) -> Outcome:
+        """It is."""
+        return FAILURE
 
 
-class Breaker:
+CONDEMNED = Condemned()
+
+
+class Breaker(LockedCircuit):
     """The engine: everything but the faces it shows to functions and blocks.
 
     Safe to use from any number of threads and tasks, under asyncio and trio, at once.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_circuit",
-        "_clock",
-        "_dropped",
-        "_gate",
-        "_lock",
-        "_news",
-        "_on_failure",
-        "_on_fallback",
-        "_on_rejection",
-        "_on_transition",
-        "_speaker",
-        "config",
-        "count",
-        "evidence",
-        "judge",
-        "name",
-        "totals",
-    )
-
-    #: What admits calls at once: the evidence of the present generation, or None.
-    evidence: Evidence | None
+    __slots__ = ("_count_failure", "_count_rejected", "_gate", "_last_failure_at", "count", "judge")
 
     def __init__(
         self,
@@ -93,24 +68,14 @@ class Breaker:
         clock: Callable[[], float] = time.monotonic,
         gate: Gate = LOCAL,
     ) -> None:
-        self.name = check_name(name)
-        self.config = config
+        super().__init__(name, config, clock)
         self.judge = Judge.of(config)
-        self.totals = Totals()
         #: All that a success without a streak before it takes.
         self.count = self.totals.successes.add
-        self._clock = clock
+        self._count_failure = self.totals.failures.add
+        self._count_rejected = self.totals.rejected.add
+        self._last_failure_at: float | None = None
         self._gate = gate
-        self._lock = Lock()
-        self._circuit = machine.new(config.limits, CircuitState(config.initial_state))
-        self.evidence = self._circuit.evidence
-        #: Results that came where no lock may be taken; each step under the lock begins with them.
-        self._dropped: deque[tuple[Admission, Outcome]] = deque()
-        #: Transitions that the listeners haven't heard of, and who is telling them.
-        self._news: deque[TransitionEvent] = deque()
-        self._speaker: object = None
-        self._on_transition = self._on_rejection = self._on_failure = self._on_fallback = Listeners()
-        _alive.add(self)
 
     # -- Admission ---------------------------------------------------------------------------
 
@@ -120,6 +85,12 @@ class Breaker:
         Raises:
             CircuitOpenError: the call is rejected.
         """
+        barrier = self._barrier
+        if barrier is not None and (left := barrier[0] - self._clock()) > 0:
+            self._count_rejected()
+            if self._on_rejection:
+                self._on_rejection.tell(RejectionEvent(self.name, OPEN, left))
+            raise CircuitOpenError(self.name, OPEN, left, barrier[1])
         verdict = self._decide()
         if verdict is None:
             verdict = self._decide(self._gate.ask())
@@ -155,11 +126,11 @@ class Breaker:
         return verdict
 
     def _admitted(self, verdict: Admission | Rejection | None) -> Admission:
-        if verdict.__class__ is Rejection:
-            raise self._rejected(verdict)  # type: ignore[arg-type]
         if verdict is WAIVED:
             self.totals.shadow_rejected.add()
-        return verdict
+        elif isinstance(verdict, Rejection):
+            raise self._rejected(verdict)
+        return cast("Admission", verdict)
 
     def _rejected(self, rejection: Rejection) -> CircuitOpenError:
         """Count a rejection, and make the exception for it."""
@@ -174,28 +145,43 @@ class Breaker:
 
     def success(self, admission: Admission) -> None:
         """A call that `admission` let through has succeeded."""
-        self.totals.successes.add()
-        if admission.__class__ is Probe:
-            self._record(admission, Outcome.SUCCESS, None)
-        elif admission.run:
-            admission.success()  # type: ignore[union-attr]
-            if self._gate is not LOCAL:
+        self.count()
+        if admission.run:
+            if admission.success():
+                self._record(admission, Outcome.SUCCESS, None)
+            elif self._gate is not LOCAL:
                 self._gate.tell(admission, Outcome.SUCCESS, None)
 
     def failure(self, admission: Admission, error: BaseException | None) -> None:
         """A call that `admission` let through has failed, by `error` or by what it returned."""
-        totals = self.totals
-        totals.failures.add()
-        totals.last_failure_at = time.time()
-        if admission.__class__ is Probe or admission.failure():  # type: ignore[union-attr]
-            self._record(admission, Outcome.FAILURE, self._describe(error))
+        self.ended(admission, error, CONDEMNED)
+
+    def ended(
+        self, admission: Admission, error: BaseException | None, judge: Judge | Condemned | None
+    ) -> Outcome:
+        """A call that `admission` let through has raised `error`: record what `judge` makes of it.
+
+        Without a judge every `Exception` is a failure, and what is none, is ignored.
+        """
+        if judge is not None:
+            outcome = judge.error(error)
+        else:
+            outcome = FAILURE if isinstance(error, Exception) else IGNORED
+        if outcome is not FAILURE:
+            self.ignore(admission) if outcome is IGNORED else self.success(admission)
+            return outcome
+        self._count_failure()
+        self._last_failure_at = unix_seconds()
+        if admission.failure():
+            self._record(admission, FAILURE, self._describe(error))
         elif self._gate is not LOCAL:
-            self._gate.tell(admission, Outcome.FAILURE, self._describe(error))
-        if logger.isEnabledFor(DEBUG):
+            self._gate.tell(admission, FAILURE, self._describe(error))
+        if _known_levels.get(DEBUG, True) and logger.isEnabledFor(DEBUG):
             extra = {"circuit": self.name}
             logger.debug("circuit %r: failure: %s", self.name, self._describe(error), extra=extra)
         if self._on_failure:
             self._on_failure.tell(FailureEvent(self.name, error))
+        return FAILURE
 
     def ignore(self, admission: Admission) -> None:
         """A call that `admission` let through has ended without a verdict."""
@@ -211,20 +197,6 @@ class Breaker:
         self.totals.successes.add()
         if admission.run:
             self._dropped.append((admission, Outcome.SUCCESS))
-
-    def ended(self, admission: Admission, error: BaseException, judge: Judge | None) -> Outcome:
-        """A call that `admission` let through has raised `error`: record what `judge` makes of it."""
-        if judge is not None:
-            outcome = judge.error(error)
-        else:
-            outcome = Outcome.FAILURE if isinstance(error, Exception) else Outcome.IGNORED
-        if outcome is Outcome.FAILURE:
-            self.failure(admission, error)
-        elif outcome is Outcome.SUCCESS:
-            self.success(admission)
-        else:
-            self.ignore(admission)
-        return outcome
 
     def stood_in(self, error: BaseException) -> None:
         """A fallback is about to stand in for `error`."""
@@ -256,129 +228,22 @@ class Breaker:
         except Exception:
             return type(error).__name__
 
-    # -- Steps, under the lock -------------------------------------------------------------------
-
-    def _sweep(self, now: float) -> None:
-        """Take in the results that came where no lock may be taken."""
-        while self._dropped:
-            admission, outcome = self._dropped.popleft()
-            self._become(machine.record(self._circuit, self.config.limits, admission, outcome, now))
-
-    def _become(self, circuit: Circuit) -> None:
-        """The only place where a circuit changes."""
-        old, self._circuit = self._circuit, circuit
-        if old.generation != circuit.generation:
-            self.evidence = circuit.evidence
-            self._note(old, circuit)
-
-    def _note(self, old: Circuit, circuit: Circuit) -> None:
-        """Count a new generation, and leave word for the listeners if it is another state."""
-        if circuit.judged is CircuitState.CLOSED:
-            self.totals.closing()
-        source = "admin" if circuit.reason in machine.ADMINISTRATIVE else "local"
-        before, after = old.state, circuit.state
-        if before is after and circuit.mode is CircuitState.SHADOW:
-            before, after, source = old.judged, circuit.judged, "shadow"
-        if before is after:
-            return
-        if source != "shadow":
-            self.totals.entered[after] += 1
-        event = TransitionEvent(self.name, before, after, circuit.reason, time.time(), source, circuit.cause)
-        self._news.append(event)
-
-    def _current(self) -> Circuit:
-        """The circuit, with nothing outstanding."""
-        if self._dropped:
-            now = self._clock()
-            with self._lock:
-                self._sweep(now)
-            self._announce()
-        return self._circuit
-
-    # -- Telling the listeners: outside the lock, one event at a time, in order -------------------
-
-    def _announce(self) -> None:
-        """Tell what is new, unless somebody is at it: then they go on with ours."""
-        me = object()
-        while self._news:
-            try:
-                with self._lock:
-                    if self._speaker is not None or not self._news:
-                        return
-                    self._speaker = me
-                    event = self._news.popleft()
-                self._tell(event)
-            finally:
-                if self._speaker is me:
-                    self._speaker = None
-
-    def _tell(self, event: TransitionEvent) -> None:
-        level = WARNING if event.new_state in (CircuitState.OPEN, CircuitState.FORCED_OPEN) else INFO
-        if logger.isEnabledFor(level):
-            cause = f": {event.last_failure}" if event.last_failure else ""
-            old, new = event.old_state.value, event.new_state.value
-            extra: dict[str, object] = {"circuit": event.name, "old_state": old, "new_state": new}
-            extra |= {"reason": str(event.reason), "source": event.source, "last_failure": event.last_failure}
-            text = "circuit %r: %s -> %s (%s, %s)%s"
-            logger.log(level, text, event.name, old, new, event.reason, event.source, cause, extra=extra)
-        self._on_transition.tell(event)
-
-    def on_transition(self, listener: Callable[[TransitionEvent], object]) -> Callable[[], None]:
-        """Call `listener(event)` at each change of the effective state.
-
-        It runs in the thread that caused or found the change, outside every lock; one event at
-        a time and in order. What it raises is logged.
-
-        Returns:
-            A function that unsubscribes it; calling it again does nothing.
-
-        Raises:
-            TypeError: the listener isn't callable, or async (use `events()`).
-        """
-        return self._listen("_on_transition", listener)
-
-    def on_rejection(self, listener: Callable[[RejectionEvent], object]) -> Callable[[], None]:
-        """Call `listener(event)` at each rejection; otherwise like `on_transition`."""
-        return self._listen("_on_rejection", listener)
-
-    def on_failure(self, listener: Callable[[FailureEvent], object]) -> Callable[[], None]:
-        """Call `listener(event)` at each failure of an admitted call; otherwise like `on_transition`."""
-        return self._listen("_on_failure", listener)
-
-    def on_fallback(self, listener: Callable[[FallbackEvent], object]) -> Callable[[], None]:
-        """Call `listener(event)` when a fallback is about to stand in; otherwise like `on_transition`."""
-        return self._listen("_on_fallback", listener)
-
-    def _listen(self, kind: str, listener: Callable[[Any], object]) -> Callable[[], None]:
-        check_listener(listener)
-
-        def heard(event: object) -> None:  # an object of its own for each subscription
-            listener(event)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                setattr(self, kind, getattr(self, kind).without(heard))
-
-        with self._lock:
-            setattr(self, kind, getattr(self, kind).with_(heard))
-        return unsubscribe
-
-    def events(self, size: int = 1000) -> EventStream:
-        """The transitions from now on, for `async for`, on asyncio or trio.
-
-        Args:
-            size: how many unread events are kept; beyond that the oldest are dropped.
-        """
-        stream = EventStream(size)
-        stream.follow(self.on_transition)
-        return stream
-
     # -- Reading ---------------------------------------------------------------------------------
 
     @property
     def state(self) -> CircuitState:
         """The effective state. `open` stays `open` past its deadline until somebody calls."""
         return self._current().state
+
+    @property
+    def is_as_new(self) -> bool:
+        """Whether a new breaker would do the same, but for a streak: takes no lock, tells no listener."""
+        circuit = self._circuit
+        return circuit.judged is CircuitState.CLOSED and circuit.state == self.config.initial_state
+
+    def _configure(self, config: CircuitBreakerConfig) -> None:
+        self.judge = Judge.of(config)
+        super()._configure(config)
 
     @property
     def failure_count(self) -> int:
@@ -417,7 +282,7 @@ class Breaker:
                 rejected=totals.rejected.read(),
                 fallbacks=totals.fallbacks.read(),
                 opened=totals.entered[CircuitState.OPEN],
-                last_failure_at=totals.last_failure_at,
+                last_failure_at=self._last_failure_at,
                 retry_after=machine.retry_after(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.mode is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
@@ -426,80 +291,9 @@ class Breaker:
         self._announce()
         return snapshot
 
-    # -- Administration --------------------------------------------------------------------------
-
-    def reset(self) -> None:
-        """Close the circuit and forget its streak, probes and last failure; totals stay."""
-        self._administer(Reason.RESET)
-
-    def force_open(self) -> None:
-        """Reject every call until `reset()` or another administrative call."""
-        self._administer(Reason.FORCED_OPEN)
-
-    def disable(self) -> None:
-        """Admit every call and judge none, until `reset()` or another administrative call."""
-        self._administer(Reason.DISABLED)
-
-    def shadow(self) -> None:
-        """Judge as usual and reject nothing, until `reset()` or another administrative call."""
-        self._administer(Reason.SHADOWED)
-
-    def _administer(self, reason: Reason) -> None:
-        now = self._clock()
-        with self._lock:
-            self._sweep(now)
-            self._become(machine.administer(self._circuit, self.config.limits, reason))
-        self._announce()
-
-    def _configure(self, config: CircuitBreakerConfig) -> None:
-        """Go by other settings from now on. State, counts and permits in flight are kept."""
-        with self._lock:
-            untouched = self._circuit.generation == 0 and config.initial_state != self.config.initial_state
-            self.config = config
-            self.judge = Judge.of(config)
-            machine.adjust(self._circuit, config.limits)
-            if untouched:
-                self._become(machine.new(config.limits, CircuitState(config.initial_state)))
-                self.evidence = self._circuit.evidence
-
-    def _set_aside(self, state: CircuitState) -> Circuit:
-        """For tests: be in `state`, unheard, and give what the circuit was."""
-        now = self._clock()
-        with self._lock:
-            self._sweep(now)
-            kept = self._circuit
-            self._circuit = machine.staged(self.config.limits, state, next(_stages), now)
-            self.evidence = self._circuit.evidence
-        return kept
-
-    def _put_back(self, kept: Circuit) -> None:
-        with self._lock:
-            self._sweep(self._clock())
-            self._circuit = kept
-            self.evidence = kept.evidence
-
-    def _rearm(self) -> None:
-        """In a forked child: whoever held the lock doesn't exist here."""
-        self._lock = Lock()
-        self._speaker = None
-
 
 def describe(error: BaseException) -> str:
     """An error as text: `"TimeoutError: read timed out"`."""
     text = str(error)
     name = type(error).__name__
     return f"{name}: {text}" if text else name
-
-
-def alive() -> list[Breaker]:
-    """Every breaker that somebody still holds."""
-    return list(_alive)
-
-
-def _rearm_all() -> None:
-    for breaker in alive():
-        breaker._rearm()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rearm_all)

@@ -7,15 +7,17 @@ are constructors and, under the same names, entries of `PRESETS`.
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import functools
 import logging
 import math
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 from circuitry.errors import ConfigurationError
+from circuitry.kinds import is_async
 from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
 
 logger = logging.getLogger("circuitry")
@@ -77,11 +79,11 @@ class CircuitBreakerConfig:
 
     def __post_init__(self) -> None:
         for name in ("failure_threshold", "success_threshold", "half_open_max_calls"):
-            _check_count(name, getattr(self, name))
-        timeout = self._settle("timeout_duration", _seconds("timeout_duration", self.timeout_duration))
+            check_count(name, getattr(self, name))
+        timeout = self._settle("timeout_duration", check_seconds("timeout_duration", self.timeout_duration))
         probe_timeout = timeout
         if self.probe_timeout is not None:
-            probe_timeout = self._settle("probe_timeout", _seconds("probe_timeout", self.probe_timeout))
+            probe_timeout = self._settle("probe_timeout", check_seconds("probe_timeout", self.probe_timeout))
         _check_choice("initial_state", self.initial_state, INITIAL_STATES)
         _check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
@@ -149,7 +151,7 @@ class Judge:
         asked = (config.include, config.exclude, config.failure_if)
         return cls(config) if any(setting is not None for setting in asked) else None
 
-    def error(self, error: BaseException) -> Outcome:
+    def error(self, error: BaseException | None) -> Outcome:
         """How a call that raised `error` ended.
 
         What is no `Exception` (Ctrl-C, cancellation) is ignored, always. A group is excluded if
@@ -162,14 +164,20 @@ class Judge:
     def _is_excluded(self, error: BaseException) -> bool:
         if self._exclude is not None and self._exclude(error):
             return True
+        if self._include is not None and self._include(error):
+            return False
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
             return all(self._is_excluded(leaf) for leaf in group.exceptions)
-        return self._include is not None and not self._include(error)
+        return self._include is not None
 
     def result_failed(self, result: object) -> bool:
         """Whether a returned value is a failure."""
         return self._failure_if is not None and _asked("failure_if", self._failure_if, result)
+
+
+#: The Unicode categories that no name has: control characters, and halves of a surrogate pair.
+UNNAMEABLE = ("Cc", "Cs")
 
 
 def check_fields(settings: Iterable[str], allowed: Iterable[str]) -> None:
@@ -193,16 +201,10 @@ def check_name(name: object) -> str:
     if (
         not isinstance(name, str)
         or not name
-        or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in name)
+        or any(unicodedata.category(char) in UNNAMEABLE for char in name)
     ):
-        _refuse("name", name, "a text that isn't empty and has no control characters")
+        refuse("name", name, "a text that isn't empty and has no control characters")
     return name
-
-
-def is_async(predicate: object) -> bool:
-    """Whether calling this gives a coroutine instead of an answer."""
-    call = getattr(type(predicate), "__call__", None)  # noqa: B004 - the method, not whether there is one
-    return inspect.iscoroutinefunction(predicate) or inspect.iscoroutinefunction(call)
 
 
 def _asked(name: str, predicate: Callable[[Any], object], value: object) -> bool:
@@ -216,46 +218,76 @@ def _asked(name: str, predicate: Callable[[Any], object], value: object) -> bool
 def _matcher(name: str, errors: Errors | None) -> Callable[[BaseException], bool] | None:
     if errors is None:
         return None
+    matches: Callable[[BaseException], object]
     if isinstance(errors, tuple):
         types = cast("tuple[type[BaseException], ...]", errors)
-        return lambda error: isinstance(error, types)
-    predicate = cast("Callable[[BaseException], object]", errors)
-    return lambda error: _asked(name, predicate, error)
+        matches = functools.partial(_is_one_of, types)
+    else:
+        matches = cast("Callable[[BaseException], object]", errors)
+    return functools.partial(_asked, name, matches)
 
 
-def _refuse(name: str, value: object, allowed: str) -> NoReturn:
-    raise ConfigurationError(f"{name}={value!r} is not allowed: it must be {allowed}")
+def _is_one_of(types: tuple[type[BaseException], ...], error: BaseException) -> bool:
+    return isinstance(error, types)
 
 
-def _check_count(name: str, value: object) -> None:
+def shown(value: object) -> str:
+    """A value in a message: short, and without an error of its own."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def refuse(name: str, value: object, allowed: str) -> NoReturn:
+    """Say what is wrong with a setting.
+
+    Raises:
+        ConfigurationError: naming the field, the value and what is allowed.
+    """
+    raise ConfigurationError(f"{name}={shown(value)} is not allowed: it must be {allowed}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what isn't a whole number >= 1.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        _refuse(name, value, "a whole number >= 1")
+        refuse(name, value, "a whole number >= 1")
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in allowed:
-        _refuse(name, value, "one of " + ", ".join(allowed))
+        refuse(name, value, "one of " + ", ".join(allowed))
 
 
 def _check_predicate(name: str, value: object) -> None:
     if value is None:
         return
     if not callable(value):
-        _refuse(name, value, "a callable")
+        refuse(name, value, "a callable")
     if is_async(value):
-        _refuse(name, value, "a plain function: nobody would await an async one")
+        refuse(name, value, "a plain function: nobody would await an async one")
 
 
-def _seconds(name: str, value: object) -> float:
+def check_seconds(name: str, value: object) -> float:
+    """A duration in seconds.
+
+    Raises:
+        ConfigurationError: it isn't a number or a timedelta, or isn't > 0 and finite.
+    """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        _refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
+        refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
     try:
         seconds = float(seconds)
     except OverflowError:
         seconds = math.inf
     if not 0 < seconds < math.inf:
-        _refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
+        refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
     return seconds
 
 
@@ -264,17 +296,14 @@ def _errors(name: str, value: object) -> object:
     if value is None:
         return None
     allowed = "an exception type, several of them, or a predicate of the exception"
+    types: tuple[object, ...] = (value,)
     if isinstance(value, Iterable) and not isinstance(value, (str, type)):
         types = tuple(cast("Iterable[object]", value))
-    elif isinstance(value, type):
-        types = (value,)
-    else:
-        if not callable(value):
-            _refuse(name, value, allowed)
+    elif callable(value) and not isinstance(value, type):
         _check_predicate(name, value)
         return value
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
-        _refuse(name, value, allowed)
+        refuse(name, cast("object", value), allowed)
     return types
 
 

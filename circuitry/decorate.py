@@ -11,7 +11,7 @@ import functools
 import pickle
 from collections.abc import Callable
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import wrapt
 
@@ -51,18 +51,19 @@ class Guarded(wrapt.CallableObjectProxy[Any]):
 class GuardedObject(Guarded):
     """A guarded callable that is no function: a partial, or an object with `__call__`."""
 
-    def __init__(self, wrapped: Any, guard: Guard) -> None:
+    def __init__(self, wrapped: Any, guard: Any) -> None:
         super().__init__(wrapped)
         self._self_guard = guard
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it, guarded."""
         return self._self_guard(*args, **kwargs)
 
     def __set_name__(self, owner: type, name: str) -> None:
         """It is what it was."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        binds = instance is not None and hasattr(type(self.__wrapped__), "__get__")
+        binds = instance is not None and hasattr(cast("object", self.__wrapped__), "__get__")
         return MethodType(self, instance) if binds else self
 
     def __reduce__(self) -> str:
@@ -75,7 +76,8 @@ class GuardedObject(Guarded):
     @property
     def circuit(self) -> object:
         """The breaker, or the family."""
-        return self._self_guard.circuit  # type: ignore[attr-defined]
+        circuit: object = self._self_guard.circuit
+        return circuit
 
 
 def decorate(fn: F, terms: Terms, circuit: object) -> F:
@@ -89,18 +91,26 @@ def decorate(fn: F, terms: Terms, circuit: object) -> F:
     Raises:
         TypeError: it can't be guarded; the message says why, and what to do.
     """
-    inner: Any = fn
-    if isinstance(fn, (classmethod, staticmethod)):
-        inner = fn.__func__
-        return type(fn)(_named(inner, terms, circuit))
+    inner = under(fn)
     named = _named(inner, terms, circuit)
-    return Guarded(named) if isinstance(inner, FunctionType) else GuardedObject(inner, named)  # type: ignore[return-value]
+    whole: Any
+    if isinstance(fn, (classmethod, staticmethod)):
+        whole = type(cast("Any", fn))(named)
+    else:
+        whole = Guarded(named) if isinstance(inner, FunctionType) else GuardedObject(inner, named)
+    return cast("F", whole)
+
+
+def under(fn: object) -> Any:
+    """What a classmethod or staticmethod is made of; anything else is itself."""
+    whole: Any = fn
+    return whole.__func__ if isinstance(fn, (classmethod, staticmethod)) else whole
 
 
 def _named(fn: Callable[..., Any], terms: Terms, circuit: object) -> Guard:
-    named = functools.wraps(fn)(guard(fn, terms))
-    named.circuit = circuit  # type: ignore[attr-defined]
-    return named
+    named: Any = functools.wraps(fn)(guard(fn, terms))
+    named.circuit = circuit
+    return cast("Guard", named)
 
 
 def name_of(fn: Any) -> str:
@@ -109,8 +119,7 @@ def name_of(fn: Any) -> str:
     Raises:
         ConfigurationError: it has none that would mean anything.
     """
-    if isinstance(fn, (classmethod, staticmethod)):
-        fn = fn.__func__
+    fn = under(fn)
     name = getattr(fn, "__qualname__", None)
     if not isinstance(name, str) or name.endswith("<lambda>"):
         raise ConfigurationError(

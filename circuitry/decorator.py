@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import sys
+from sys import _getframe as calling_frame
 from types import FrameType
-from typing import Any, Literal, TypeVar, Unpack, cast, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from circuitry.blocks import Blocks, BlockType
-from circuitry.decorate import F, decorate, name_of
+from circuitry.config import DEFAULT
+from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
-from circuitry.guards import Terms, kind_of
+from circuitry.guards import Terms, check_guard
+from circuitry.machine import Admission
 from circuitry.registry import registry
-from circuitry.settings import STANDING_IN, Settings, check_settings, judge_of, stand_in_of
+from circuitry.settings import (
+    NUMBERS,
+    STANDING_IN,
+    Settings,
+    check_settings,
+    given_of,
+    judge_of,
+    stand_in_of,
+)
 
 C = TypeVar("C", CircuitBreaker, CircuitFamily)
 
@@ -21,7 +31,7 @@ C = TypeVar("C", CircuitBreaker, CircuitFamily)
 class Decoration(metaclass=BlockType):
     """What `circuit(...)` gives: a decorator and, for a named circuit, a block."""
 
-    __slots__ = ("_blocks", "_breaker", "_name", "_settings")
+    __slots__ = ("_again", "_breaker", "_held", "_name", "_settings")
 
     def __init__(self, name: str | None, settings: dict[str, Any]) -> None:
         if settings:
@@ -29,7 +39,8 @@ class Decoration(metaclass=BlockType):
         self._name = name
         self._settings = settings
         self._breaker: CircuitBreaker | None = None
-        self._blocks: Blocks = {}
+        self._held: Admission | None = None
+        self._again: Blocks = {}
 
     # -- A decorator -------------------------------------------------------------------------------
 
@@ -40,43 +51,67 @@ class Decoration(metaclass=BlockType):
             TypeError: it can't be guarded; the message says why, and what to do.
             ConfigurationError: the name has other settings, or there is none to give it.
         """
-        kind_of(fn.__func__ if isinstance(fn, (classmethod, staticmethod)) else fn)
         settings = self._settings
-        if "key" in settings:
-            return self._decorate_family(fn)
-        if self._name is None:
-            breaker = registry.put(name_of(fn), **settings)
+        stand_in = stand_in_of(settings)
+        check_guard(under(fn), Terms(None, judge_of(settings, DEFAULT), stand_in))  # before a name is taken
+        found = self._circuit_for(fn)
+        judge = judge_of(settings, found.config)
+        if isinstance(found, CircuitFamily):
+            terms = Terms(None, judge, stand_in, found.chooser(settings["key"]))
         else:
-            breaker = registry.get_or_create(self._name, **settings)
-        judge = judge_of(settings, breaker.config)
-        return decorate(fn, Terms(breaker, judge, stand_in_of(settings) or breaker.fallback), breaker)
+            terms = Terms(found, judge, stand_in or found.fallback)
+        return decorate(fn, terms, found)
 
-    def _decorate_family(self, fn: F) -> F:
-        settings = self._settings
-        family = registry.get_or_create_family(self._name or name_of(fn), **settings)
-        judge, fallback = judge_of(settings, family.config), stand_in_of(settings)
-        return decorate(fn, Terms(None, judge, fallback, family.chooser(settings["key"])), family)
+    def _circuit_for(self, fn: object) -> CircuitBreaker | CircuitFamily:
+        """The circuit of this name or, without one, a new one that is named after the function."""
+        given = given_of(self._settings, NUMBERS)
+        family = self._settings.get("key") is not None
+        if self._name is None:
+            return registry._put(name_of(fn), given, family=family)
+        return registry._family(self._name, given) if family else registry._breaker(self._name, given)
 
-    # -- A block -----------------------------------------------------------------------------------
+    # -- A block: it holds its own permit, and looks for its frame only where it is entered again ----
 
     def __enter__(self) -> CircuitBreaker:
-        breaker = self._breaker or self._found()
-        breaker._enter(self._blocks, sys._getframe(1), breaker.evidence or breaker.admit())
+        breaker = self._breaker
+        if breaker is None:
+            breaker = self._found()
+        admission: Admission | None = breaker.evidence
+        if admission is None:
+            admission = breaker.admit()
+        if self._held is None and not self._again:
+            self._held = admission
+        else:
+            breaker._enter(self._again, calling_frame(1), admission)
         return breaker
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._leave(sys._getframe(1), error)
+        return self._leave(calling_frame(1), error)
 
     async def __aenter__(self) -> CircuitBreaker:
-        breaker = self._breaker or self._found()
-        breaker._enter(self._blocks, sys._getframe(1), breaker.evidence or await breaker.admit_async())
+        breaker = self._breaker
+        if breaker is None:
+            breaker = self._found()
+        admission: Admission | None = breaker.evidence
+        if admission is None:
+            admission = await breaker.admit_async()
+        if self._held is None and not self._again:
+            self._held = admission
+        else:
+            breaker._enter(self._again, calling_frame(1), admission)
         return breaker
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._leave(sys._getframe(1), error)
+        return self._leave(calling_frame(1), error)
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        return cast("CircuitBreaker", self._breaker)._left(self._blocks, frame, error)
+        """The end of the block that was entered in `frame`."""
+        breaker = self._breaker
+        assert breaker is not None, "a block is left after it was entered"
+        if frame in self._again:
+            return breaker._left(self._again, frame, self._again.pop(frame), error)
+        held, self._held = self._held, None
+        return breaker._left(self._again, frame, held, error)
 
     def _found(self) -> CircuitBreaker:
         """The breaker of a block, at its first entry."""
@@ -84,13 +119,14 @@ class Decoration(metaclass=BlockType):
             raise TypeError(
                 'a block needs a name, since it has no function to be named after: circuit("name")'
             )
-        for setting in (*STANDING_IN, "key"):
-            if setting in self._settings:
+        for setting in self._settings:
+            if setting in ("key", *STANDING_IN):
                 raise TypeError(
-                    f"a block can't use {setting}=: nothing could run in place of its lines, or choose a circuit "
-                    "for them; decorate a function, or catch CircuitOpenError around the block"
+                    f"a block can't use {setting}=: nothing could run in place of its lines, or choose a "
+                    "circuit for them; decorate a function, or catch CircuitOpenError around the block"
                 )
-        self._breaker = registry.get_or_create(self._name, **self._settings)
+        found = None if self._settings else registry.get(self._name)
+        self._breaker = found or registry._breaker(self._name, given_of(self._settings))
         return self._breaker
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from circuitry.config import is_async
+from circuitry.kinds import is_async
 from circuitry.machine import CircuitState
 
 logger = logging.getLogger("circuitry")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
+from sys import _getframe as calling_frame
 from types import FrameType
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
-from circuitry.blocks import Blocks, BlockType, Nested, frame_of
+from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
 from circuitry.decorate import F, decorate
-from circuitry.errors import ConfigurationError
 from circuitry.fallback import Fallback
 from circuitry.guards import Terms, guard
 from circuitry.machine import Admission
 from circuitry.permit import Permit
-from circuitry.settings import BREAKER, BreakerSettings, config_of, stand_in_of
+from circuitry.settings import BREAKER, BreakerSettings, check_store, config_of, stand_in_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,9 +40,11 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         ConfigurationError: a setting isn't allowed; the message names it, its value and what is.
     """
 
-    __slots__ = ("_blocks", "fallback")
+    __slots__ = ("_blocks", "fallback", "used")
 
     fallback: Fallback | None
+    #: When a family last used it, in the family's own count.
+    used: int
 
     def __init__(
         self, name: str, config: CircuitBreakerConfig | None = None, **settings: Unpack[BreakerSettings]
@@ -52,14 +53,14 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         check_fields(given, BREAKER)
         clock = settings.get("clock", time.monotonic)
         if not callable(clock):
-            raise ConfigurationError(
-                f"clock={clock!r} is not allowed: it must return monotonic seconds when called"
-            )
+            refuse("clock", clock, "a callable that returns monotonic seconds")
         super().__init__(name, config_of(given) or DEFAULT, clock)
         store = settings.get("store")
+        check_store(store)
         if store is not None:
             self._gate = store.gate(self)
         self.fallback = stand_in_of(given)
+        self.used = 0
         self._blocks: Blocks = {}
 
     def __repr__(self) -> str:
@@ -126,24 +127,34 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         admission: Admission | None = self.evidence
         if admission is None:
             admission = self.admit()
-        self._enter(self._blocks, sys._getframe(1), admission)
+        frame, blocks = calling_frame(1), self._blocks
+        if self.fallback is None and frame not in blocks:
+            blocks[frame] = admission
+        else:
+            self._enter(blocks, frame, admission)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._left(self._blocks, sys._getframe(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        held, evidence = blocks.pop(frame, None), self.evidence
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            self.count()
+            return False
+        return self._left(blocks, frame, held, error)
 
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
             admission = await self.admit_async()
-        self._enter(self._blocks, sys._getframe(1), admission)
+        self._enter(self._blocks, calling_frame(1), admission)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._left(self._blocks, sys._getframe(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        return self._left(blocks, frame, blocks.pop(frame, None), error)
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        return self._left(self._blocks, frame, error)
+        return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
 
     def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
         """The beginning of a block in `frame`."""
@@ -155,19 +166,18 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             )
         blocks[frame] = Nested(admission, blocks[frame]) if frame in blocks else admission
 
-    def _left(self, blocks: Blocks, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        """The end of the block that was entered in `frame`."""
-        try:
-            admission = blocks.pop(frame)
-        except KeyError:
-            admission = blocks.pop(frame_of(blocks, frame))
-        if isinstance(admission, Nested):
-            blocks[frame] = admission.outer
-            admission = admission.admission
+    def _left(
+        self, blocks: Blocks, frame: FrameType, held: Held | None, error: BaseException | None
+    ) -> Literal[False]:
+        """The end of the block that was entered in `frame`, which held `held`."""
+        if held is None:
+            frame = frame_of(blocks, frame)
+            held = blocks.pop(frame)
+        if isinstance(held, Nested):
+            blocks[frame] = held.outer
+            held = held.admission
         if error is not None:
-            self.ended(admission, error, self.judge)
-        elif admission.run:
-            self.success(admission)
+            self.ended(held, error, self.judge)
         else:
-            self.count()
+            self.success(held)
         return False

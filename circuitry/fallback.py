@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from circuitry.config import is_async
 from circuitry.errors import ConfigurationError
+from circuitry.kinds import kind_of
 from circuitry.machine import Outcome
 
 
@@ -30,13 +30,17 @@ class Fallback:
         on: exception types for which it stands in beside rejections, if they are failures.
     """
 
-    __slots__ = ("_call", "_on", "_wants_error", "is_async")
+    __slots__ = ("_on", "_wants_error", "call", "kind")
 
     def __init__(self, call: Callable[..., Any], on: tuple[type[BaseException], ...] = ()) -> None:
-        self._call = call
+        self.call = call
         self._on = on
         self._wants_error = _wants_error(call)
-        self.is_async = is_async(call)
+        self.kind = kind_of(call)
+
+    def calling(self, call: Callable[..., Any]) -> Fallback:
+        """The same with another callable."""
+        return Fallback(call, self._on)
 
     def serves(self, outcome: Outcome, error: BaseException) -> bool:
         """Whether it stands in for a call that ended with `error`."""
@@ -59,8 +63,8 @@ class Fallback:
 
     def _ask(self, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._wants_error:
-            return self._call(*args, **kwargs, error=error)
-        return self._call(*args, **kwargs)
+            return self.call(*args, **kwargs, error=error)
+        return self.call(*args, **kwargs)
 
 
 def fallback_of(
@@ -83,15 +87,18 @@ def fallback_of(
         raise ConfigurationError(
             f"fallback={fallback!r} is not allowed: it must be callable; for a value use fallback_value="
         )
-    call = fallback if fallback is not None else lambda *_args, **_kwargs: fallback_value
-    return Fallback(cast("Callable[..., Any]", call), _types(fallback_on))
+
+    def value(*_args: object, **_kwargs: object) -> object:
+        return fallback_value
+
+    return Fallback(fallback if fallback is not None else value, _types(fallback_on))
 
 
 def _types(value: object) -> tuple[type[BaseException], ...]:
     if value is None:
         return ()
-    types = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    types = cast("tuple[object, ...]", tuple(types))
+    several = isinstance(value, (tuple, list, set, frozenset))
+    types = tuple(cast("Iterable[object]", value)) if several else (value,)
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
         raise ConfigurationError(
             f"fallback_on={value!r} is not allowed: it must be an exception type, or several"

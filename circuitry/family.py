@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import itertools
 from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import Any
 
-from circuitry.breaker import Breaker
 from circuitry.config import CircuitBreakerConfig
 from circuitry.faces import CircuitBreaker
-from circuitry.machine import CircuitState
 from circuitry.metrics import CircuitBreakerMetrics
 
 MAX_KEYS = 1000
@@ -19,9 +17,9 @@ MAX_KEYS = 1000
 class CircuitFamily:
     """The circuits of one name, by key. Its members are named `family[key]`.
 
-    The bound on members is hard. When it is reached, the least recently used closed member goes;
-    if none is closed, new keys share the member `family[*]` until one is: an outage is never
-    forgotten to make room.
+    The bound on members is hard. When it is reached, the least recently used closed member goes (in
+    shadow it is the judgement that has to be closed); if none is, new keys share the member
+    `family[*]` meanwhile: an outage is never forgotten to make room.
 
     Safe to use from any number of threads and tasks at once.
     """
@@ -37,18 +35,67 @@ class CircuitFamily:
         self.config = config
         self.max_keys = max_keys
         self._make = make
-        self._members: OrderedDict[Hashable, CircuitBreaker] = OrderedDict()
+        self._tick = itertools.count().__next__  # numbers the uses, so that the latest is the highest
+        self._members: dict[Hashable, CircuitBreaker] = {}  # read without the lock, written under it
         self._shared: CircuitBreaker | None = None
         self._lock = Lock()
 
     def __getitem__(self, key: Hashable) -> CircuitBreaker:
         """The circuit of a key; it is made if it isn't there."""
-        members = self._members
-        try:
-            members.move_to_end(key)
-            return members[key]
-        except KeyError:
+        breaker = self._members.get(key)
+        if breaker is None:
             return self._add(key)
+        breaker.used = self._tick()
+        return breaker
+
+    def chooser(self, key: Callable[..., Hashable]) -> Callable[..., CircuitBreaker]:
+        """What finds the member for a call, by the call's arguments."""
+        find, tick, add = self._members.get, self._tick, self._add
+
+        def choose(*args: Any, **kwargs: Any) -> CircuitBreaker:
+            found = key(*args, **kwargs)
+            breaker = find(found)
+            if breaker is None:
+                return add(found)
+            breaker.used = tick()
+            return breaker
+
+        return choose
+
+    def _add(self, key: Hashable) -> CircuitBreaker:
+        """A circuit for a new key, if there is room or room can be made."""
+        names = self._names_for(key)  # runs the key's own code: not under the lock
+        with self._lock:
+            breaker = self._members.get(key)
+            if breaker is None and len(self._members) >= self.max_keys and not self._evict():
+                if self._shared is None:
+                    self._shared = self._make(f"{self.name}[*]")
+                return self._shared
+            if breaker is None:
+                breaker = self._members[key] = self._make(self._free(names))
+            breaker.used = self._tick()
+            return breaker
+
+    def _evict(self) -> bool:
+        """Let the least recently used closed member go."""
+        closed = [item for item in self._members.items() if item[1].is_as_new]
+        if not closed:
+            return False
+        key, _ = min(closed, key=lambda item: item[1].used)
+        del self._members[key]
+        return True
+
+    def _names_for(self, key: Hashable) -> tuple[str, str]:
+        """What a new member may be called: `family[key]`, or with the key's repr."""
+        text = str(key)
+        exact = ascii(key)
+        return f"{self.name}[{text if text.isprintable() else exact}]", f"{self.name}[{exact}]"
+
+    def _free(self, names: tuple[str, str]) -> str:
+        """The first of two names that is no other's: 1 and "1" read the same."""
+        plain, exact = names
+        taken = {breaker.name for breaker in self._members.values()} | {f"{self.name}[*]"}
+        return exact if plain in taken else plain
 
     def get(self, key: Hashable) -> CircuitBreaker | None:
         """The circuit of a key, or None; doesn't count as use."""
@@ -62,43 +109,9 @@ class CircuitFamily:
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         """The circuits there are, the one for surplus keys last."""
-        members = list(self._members.values())
-        return iter(members if self._shared is None else [*members, self._shared])
-
-    def _add(self, key: Hashable) -> CircuitBreaker:
-        """A circuit for a new key, if there is room or room can be made."""
         with self._lock:
-            if key in self._members:
-                return self._members[key]
-            if len(self._members) >= self.max_keys and not self._evict():
-                if self._shared is None:
-                    self._shared = self._make(f"{self.name}[*]")
-                return self._shared
-            breaker = self._members[key] = self._make(f"{self.name}[{_text(key)}]")
-            return breaker
-
-    def _evict(self) -> bool:
-        """Let the least recently used closed member go."""
-        for key, breaker in self._members.items():
-            if breaker.state is CircuitState.CLOSED:
-                del self._members[key]
-                return True
-        return False
-
-    def chooser(self, key: Callable[..., Hashable]) -> Callable[..., Breaker]:
-        """What finds the member for a call by its arguments."""
-        members, add = self._members, self._add
-        use = members.move_to_end
-
-        def choose(*args: Any, **kwargs: Any) -> Breaker:
-            found = key(*args, **kwargs)
-            try:
-                use(found)
-                return members[found]
-            except KeyError:
-                return add(found)
-
-        return choose
+            members = list(self._members.values())
+        return iter(members if self._shared is None else [*members, self._shared])
 
     def metrics(self) -> dict[str, CircuitBreakerMetrics]:
         """A snapshot of each member, by its name."""
@@ -109,11 +122,12 @@ class CircuitFamily:
         for breaker in self:
             breaker.reset()
 
+    def _configure(self, config: CircuitBreakerConfig) -> None:
+        self.config = config
+
+    def _rearm(self) -> None:
+        """In a forked child: whoever held the lock doesn't exist here."""
+        self._lock = Lock()
+
     def __repr__(self) -> str:
         return f"<CircuitFamily {self.name!r}: {len(self)} circuits>"
-
-
-def _text(key: Hashable) -> str:
-    """A key as part of a name: names have no control characters."""
-    text = str(key)
-    return text if text.isprintable() else ascii(text)

@@ -15,11 +15,11 @@ generator. Then its permit goes along (`_hand_over`), and the outcome is that of
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing
 from types import AsyncGeneratorType, GeneratorType, NoneType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import wrapt
 
@@ -27,6 +27,8 @@ from circuitry.breaker import Breaker
 from circuitry.config import Judge
 from circuitry.errors import CircuitOpenError
 from circuitry.fallback import Fallback
+from circuitry.kinds import Kind, check_guardable, kind_of
+from circuitry.last_good import LastGood, Memory
 from circuitry.machine import Admission
 from circuitry.permit import Admitted, Permit
 
@@ -49,46 +51,52 @@ def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
     Raises:
         TypeError: the callable can't be guarded, or not with this fallback.
     """
-    make = kind_of(fn)
-    fallback = terms.fallback
-    if fallback is not None and fallback.is_async and make in (guard_function, guard_generator):
+    check_guard(fn, terms)
+    kind = kind_of(fn)
+    if terms.fallback is not None and isinstance(terms.fallback.call, LastGood):
+        fn, terms = _remembering(fn, kind, terms.fallback.call.memory(fn), terms)
+    return _GUARDS[kind](fn, terms)
+
+
+def check_guard(fn: object, terms: Terms) -> None:
+    """Refuse what can't be guarded, and a fallback whose result nobody could use.
+
+    Raises:
+        TypeError: with the reason, and what to do.
+    """
+    check_guardable(fn)
+    kind, fallback = kind_of(fn), terms.fallback
+    if fallback is None:
+        return
+    if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and isinstance(fallback.call, LastGood):
+        raise TypeError(f"last_good can't stand in for {fn!r}: what a stream gives is gone once it was read")
+    awaited = fallback.kind is Kind.COROUTINE and kind in (Kind.FUNCTION, Kind.GENERATOR)
+    if awaited or (fallback.kind is Kind.ASYNC_GENERATOR and kind is Kind.GENERATOR):
         raise TypeError(
             f"the fallback of {fn!r} is async, and a sync call can't await it: give a sync fallback, "
             "or make the guarded function async"
         )
-    return make(fn, terms)
 
 
-def kind_of(fn: object) -> Callable[[Callable[..., Any], Terms], Guard]:
-    """Which of the four guards a callable takes.
+def _remembering(
+    fn: Callable[..., Any], kind: Kind, memory: Memory, terms: Terms
+) -> tuple[Callable[..., Any], Terms]:
+    """A function that leaves its good results in `memory`, and terms by which they stand in."""
+    failed = _judged_by(terms.judge)
+    stand_in = cast("Fallback", terms.fallback).calling(memory)
 
-    Raises:
-        TypeError: none of them, with the reason and what to do.
-    """
-    if isinstance(fn, type):
-        raise TypeError(
-            f"the class {fn!r} can't be guarded: that would guard the making of its objects, not their "
-            "methods; decorate the methods, or a function that makes one"
-        )
-    if not callable(fn):
-        raise TypeError(
-            f"{fn!r} can't be guarded: it isn't callable; decorate the function or method beneath it"
-        )
-    forms: tuple[object, ...] = (fn, _call_of(fn))
-    if any(inspect.isasyncgenfunction(form) for form in forms):
-        return guard_async_generator
-    if any(inspect.iscoroutinefunction(form) for form in forms):
-        return guard_coroutine
-    if any(inspect.isgeneratorfunction(form) for form in forms):
-        return guard_generator
-    return guard_function
+    def keep(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+        if not goes_on(result) and (failed is None or not failed(result)):
+            memory.keep(args, kwargs, result)
+        return result
 
+    def remembered(*args: Any, **kwargs: Any) -> Any:
+        return keep(args, kwargs, fn(*args, **kwargs))
 
-def _call_of(fn: object) -> object:
-    """The method that runs when an object is called, beneath any partials."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(type(fn), "__call__", None)  # noqa: B004 - the method, not whether there is one
+    async def remembered_async(*args: Any, **kwargs: Any) -> Any:
+        return keep(args, kwargs, await fn(*args, **kwargs))
+
+    return remembered if kind is Kind.FUNCTION else remembered_async, terms._replace(fallback=stand_in)
 
 
 # -- Functions and coroutine functions ---------------------------------------------------------------
@@ -98,6 +106,7 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
     single, judge, fallback, choose = terms
     result_failed = _judged_by(judge)
+    count = single.count if choose is None else None
     plain: type = NoneType  # the class of the last result that was complete in itself
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -105,13 +114,14 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
         admission: Admission | None = breaker.evidence
         if admission is None:
-            try:
+            if fallback is None:
                 admission = breaker.admit()
-            except CircuitOpenError as rejection:
-                if fallback is None:
-                    raise
-                breaker.stood_in(rejection)
-                return fallback.serve(rejection, args, kwargs)
+            else:
+                try:
+                    admission = breaker.admit()
+                except CircuitOpenError as rejection:
+                    breaker.stood_in(rejection)
+                    return fallback.serve(rejection, args, kwargs)
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -127,10 +137,10 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
             plain = result.__class__
         if result_failed is not None and result_failed(result):
             breaker.failure(admission, None)
-        elif admission.run:
+        elif count is None or admission.run:
             breaker.success(admission)
         else:
-            breaker.count()
+            count()
         return result
 
     return guarded
@@ -140,18 +150,20 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
     single, judge, fallback, choose = terms
     result_failed = _judged_by(judge)
+    count = single.count if choose is None else None
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
         admission: Admission | None = breaker.evidence
         if admission is None:
-            try:
+            if fallback is None:
                 admission = await breaker.admit_async()
-            except CircuitOpenError as rejection:
-                if fallback is None:
-                    raise
-                breaker.stood_in(rejection)
-                return await fallback.serve_async(rejection, args, kwargs)
+            else:
+                try:
+                    admission = await breaker.admit_async()
+                except CircuitOpenError as rejection:
+                    breaker.stood_in(rejection)
+                    return await fallback.serve_async(rejection, args, kwargs)
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
@@ -162,10 +174,10 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
             return await fallback.serve_async(error, args, kwargs)
         if result_failed is not None and result_failed(result):
             breaker.failure(admission, None)
-        elif admission.run:
+        elif count is None or admission.run:
             breaker.success(admission)
         else:
-            breaker.count()
+            count()
         return result
 
     return guarded
@@ -193,8 +205,7 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
                 if fallback is None:
                     raise
                 breaker.stood_in(rejection)
-                for item in fallback.serve(rejection, args, kwargs):
-                    yield item
+                yield from fallback.serve(rejection, args, kwargs)
                 return None
         begun = False
         try:
@@ -215,15 +226,17 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
             breaker.success(admission)
             return end.value
         except GeneratorExit:
-            breaker.left_early(admission)
+            if begun:
+                breaker.left_early(admission)
+            else:
+                breaker.ignore(admission)
             raise
         except BaseException as error:
             outcome = breaker.ended(admission, error, judge)
             if begun or fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)
-            for item in fallback.serve(error, args, kwargs):
-                yield item
+            yield from fallback.serve(error, args, kwargs)
 
     return guarded
 
@@ -242,8 +255,9 @@ def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
                 if fallback is None:
                     raise
                 breaker.stood_in(rejection)
-                async for item in _each(await fallback.serve_async(rejection, args, kwargs)):
-                    yield item
+                async with aclosing(_each(await fallback.serve_async(rejection, args, kwargs))) as items:
+                    async for item in items:
+                        yield item
                 return
         begun = False
         try:
@@ -263,27 +277,43 @@ def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
         except StopAsyncIteration:
             breaker.success(admission)
         except GeneratorExit:
-            breaker.left_early(admission)
+            if begun:
+                breaker.left_early(admission)
+            else:
+                breaker.ignore(admission)
             raise
         except BaseException as error:
             outcome = breaker.ended(admission, error, judge)
             if begun or fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)
-            async for item in _each(await fallback.serve_async(error, args, kwargs)):
-                yield item
+            async with aclosing(_each(await fallback.serve_async(error, args, kwargs))) as items:
+                async for item in items:
+                    yield item
 
     return guarded
 
 
 async def _each(items: Any) -> AsyncGenerator[Any, None]:
-    """The items of an iterable of either colour."""
-    if hasattr(items, "__aiter__"):
-        async for item in items:
-            yield item
-    else:
+    """The items of an iterable of either colour; it is closed if they are left early."""
+    if not hasattr(items, "__aiter__"):
         for item in items:
             yield item
+        return
+    try:
+        async for item in items:
+            yield item
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+
+
+_GUARDS = {
+    Kind.FUNCTION: guard_function,
+    Kind.COROUTINE: guard_coroutine,
+    Kind.GENERATOR: guard_generator,
+    Kind.ASYNC_GENERATOR: guard_async_generator,
+}
 
 
 # -- What goes on after the function has returned ------------------------------------------------------
@@ -305,12 +335,12 @@ def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     """What the caller gets in place of `result`: the same kind of thing, under the call's permit."""
     if hasattr(result, "add_done_callback"):
         return _watch(result, permit, terms.judge)
-    admitted: Any = Admitted(permit)
+    admitted: Any = Admitted(permit, result)
     terms = terms._replace(breaker=admitted, choose=None)
-    make = _STREAMS.get(type(result), guard_coroutine)
+    make = guard_coroutine if inspect.isawaitable(result) else _STREAMS[result.__class__]
     guarded = make(lambda *_, **__: result, terms)
     args, kwargs = call
-    if make is guard_coroutine and not isinstance(result, Coroutine):
+    if make is guard_coroutine and not isinstance(result, (Coroutine, GeneratorType)):
         return GuardedAwaitable(result, permit, terms.judge, lambda: guarded(*args, **kwargs))
     return guarded(*args, **kwargs)
 

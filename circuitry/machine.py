@@ -95,9 +95,18 @@ class Probe(NamedTuple):
 
     generation: int
     number: int
+
     @property
     def run(self) -> bool:
-        """Like `Evidence.run`: the end of a probe is always news."""
+        """Like those of evidence, this and the next two: the end of a probe always takes a step."""
+        return True
+
+    def success(self) -> bool:
+        """Takes a step."""
+        return True
+
+    def failure(self) -> bool:
+        """Takes a step."""
         return True
 
 
@@ -143,14 +152,16 @@ class Circuit(NamedTuple):
 
 def new(limits: Limits, initial: CircuitState = CircuitState.CLOSED) -> Circuit:
     """A circuit in its first generation, closed or in an administrative state."""
-    reason = next(reason for reason, state in ADMINISTRATIVE.items() if state is initial)
-    return _administered(reason, 0, limits)
+    return _administered(reason_for(initial), 0, limits)
+
+
+def reason_for(state: CircuitState) -> Reason:
+    """What an operator does to bring a circuit to this administrative state, or to closed."""
+    return next(reason for reason, reached in ADMINISTRATIVE.items() if reached is state)
 
 
 def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admission | Rejection]:
     """May a call go out now? Its admission, or why not."""
-    if circuit.mode is CircuitState.FORCED_OPEN:
-        return circuit, rejection(circuit, limits, now)
     if circuit.evidence is not None:
         return circuit, circuit.evidence
     if circuit.judged is CircuitState.OPEN and now >= circuit.deadline:
@@ -160,6 +171,16 @@ def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admiss
     if circuit.mode is CircuitState.SHADOW:
         return circuit, WAIVED
     return circuit, rejection(circuit, limits, now)
+
+
+def barrier(circuit: Circuit) -> tuple[float, str | None] | None:
+    """Until when this circuit rejects every call and nothing changes, and why.
+
+    Who keeps this beside the circuit can reject without asking `admit`.
+    """
+    if circuit.judged is CircuitState.OPEN and circuit.mode is None:
+        return circuit.deadline, circuit.cause
+    return None
 
 
 def record(
@@ -224,7 +245,7 @@ def retry_after(circuit: Circuit, limits: Limits, now: float) -> float:
     if circuit.mode is not None:
         return limits.timeout_duration if circuit.mode is CircuitState.FORCED_OPEN else 0.0
     if circuit.judged is CircuitState.OPEN:
-        return max(0.0, circuit.deadline - now)
+        return circuit.deadline - now if now < circuit.deadline else 0.0
     if circuit.judged is CircuitState.HALF_OPEN and not vacant(circuit, limits, now):
         return min(slot.deadline for slot in in_flight(circuit, now)) - now
     return 0.0

@@ -39,7 +39,6 @@ class Totals:
         "failures",
         "fallbacks",
         "ignored",
-        "last_failure_at",
         "rejected",
         "shadow_rejected",
         "successes",
@@ -52,7 +51,6 @@ class Totals:
         self.rejected = Counter()
         self.shadow_rejected = Counter()
         self.fallbacks = Counter()
-        self.last_failure_at: float | None = None
         #: How often each state was entered.
         self.entered: Multiset[CircuitState] = Multiset()
         self._successes_before = 0

@@ -39,6 +39,9 @@ KEYS = (
     "initial_state",
 )
 
+#: What a preset says here; the rest of a configuration stays the code's.
+PRESET_FIELDS = ("failure_threshold", "success_threshold", "timeout_duration", "half_open_max_calls")
+
 Table = Mapping[str, Any]
 
 
@@ -61,7 +64,8 @@ def read_file(path: str | os.PathLike[str]) -> Mapping[str, Table]:
     circuits = _table(document.get("circuits", {}), f"settings file {os.fspath(path)}: circuits")
     for name, table in circuits.items():
         where = f"settings file {os.fspath(path)}: [circuits.{_quoted(name)}]"
-        _check(_table(table, where), where)
+        for key, value in _table(table, where).items():
+            _check(key, value, f"{where} {key}")
     return circuits
 
 
@@ -75,12 +79,12 @@ def from_environment(name: str) -> Table:
         ConfigurationError: a variable has a wrong key or value.
     """
     prefix = f"CIRCUITRY_{variable_part(name)}__"
-    table = {
-        variable.removeprefix(prefix).lower(): _parsed(text)
-        for variable, text in sorted(os.environ.items())
-        if variable.startswith(prefix)
-    }
-    _check(table, f"environment variables {prefix}*")
+    table: dict[str, Any] = {}
+    for variable, text in sorted(os.environ.items()):
+        if variable.startswith(prefix):
+            key = variable.removeprefix(prefix).lower()
+            table[key] = _parsed(text)
+            _check(key, table[key], f"environment variable {variable}")
     return table
 
 
@@ -107,16 +111,18 @@ def _expanded(table: Table) -> dict[str, Any]:
     """A table's settings, with those of its preset beneath."""
     settings = dict(table)
     preset = settings.pop("preset", None)
-    return settings if preset is None else {**preset_named(preset).given(), **settings}
+    if preset is None:
+        return settings
+    numbers = preset_named(preset).given()
+    return {**{name: numbers[name] for name in PRESET_FIELDS}, **settings}
 
 
-def _check(table: Table, where: str) -> None:
-    for key, value in table.items():
-        try:
-            check_fields([key], KEYS)
-            overridden(DEFAULT, [{key: value}])
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{where} {key}: {error}") from error
+def _check(key: str, value: object, where: str) -> None:
+    try:
+        check_fields([key], KEYS)
+        overridden(DEFAULT, [{key: value}])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def _table(value: object, where: str) -> Table:

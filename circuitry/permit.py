@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Literal
 
 from circuitry.breaker import Breaker
@@ -97,13 +98,19 @@ class Permit:
 class Admitted:
     """A breaker as its guards see it, with one call admitted already: by a permit."""
 
-    def __init__(self, permit: Permit) -> None:
+    def __init__(self, permit: Permit, result: Any) -> None:
         self._permit = permit
+        self._close = result.close if isinstance(result, Coroutine) else None
 
     @property
     def evidence(self) -> Admission:
         """The permit's admission: it goes over to the guard, which sees to the outcome."""
         return self._permit.take()
+
+    def __del__(self) -> None:
+        # The guard was closed before it began: then what it stands for is closed, as it would be alone.
+        if self._close is not None and not self._permit.resolved:
+            self._close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._permit._breaker, name)

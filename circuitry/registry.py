@@ -5,22 +5,28 @@ from __future__ import annotations
 import itertools
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
-from circuitry.config import DEFAULT, FIELDS, PRESETS, CircuitBreakerConfig, check_name
+from circuitry.config import (
+    DEFAULT,
+    FIELDS,
+    PRESETS,
+    CircuitBreakerConfig,
+    check_count,
+    check_fields,
+    check_name,
+    refuse,
+)
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily
 from circuitry.metrics import CircuitBreakerMetrics
-from circuitry.settings import JUDGING, Store, config_of
-
-#: The fields that are the breaker's own; the others are the decoration's.
-OWN_FIELDS = tuple(name for name in FIELDS if name not in JUDGING)
-BESIDE = ("clock", "store", "max_keys")
+from circuitry.settings import Given, Store, check_store, given_of
 
 
 @dataclass
@@ -28,7 +34,21 @@ class Entry:
     """What the registry knows of a name."""
 
     circuit: CircuitBreaker | CircuitFamily
-    given: Mapping[str, Any]  # what the code said of it, once somebody has said anything
+    given: Given  # what the code said of it, once somebody has said anything
+
+
+class Contents(NamedTuple):
+    """All that a registry holds."""
+
+    entries: dict[str, Entry]
+    file: Mapping[str, operator.Table] | None
+    store: Store | None
+
+
+#: How a circuit is told of its settings, and what it is told.
+Change: TypeAlias = tuple[Callable[[CircuitBreakerConfig], None], CircuitBreakerConfig]
+
+_registries: weakref.WeakSet[CircuitRegistry] = weakref.WeakSet()
 
 
 class CircuitRegistry:
@@ -42,7 +62,7 @@ class CircuitRegistry:
         self._lock = RLock()
         self._file: Mapping[str, operator.Table] | None = None
         self._store: Store | None = None
-        os.register_at_fork(after_in_child=self._rearm)
+        _registries.add(self)
 
     # -- Finding -------------------------------------------------------------------------------------
 
@@ -50,7 +70,7 @@ class CircuitRegistry:
         """The breaker of this name (a member of a family has one too), or None."""
         entry = self._entries.get(name)
         if entry is None:
-            return next((breaker for breaker in self._members() if breaker.name == name), None)
+            return self._member(name)
         return entry.circuit if isinstance(entry.circuit, CircuitBreaker) else None
 
     def __getitem__(self, name: str) -> CircuitBreaker:
@@ -75,6 +95,12 @@ class CircuitRegistry:
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def _member(self, name: str) -> CircuitBreaker | None:
+        """The member of a family that has this name."""
+        if not name.endswith("]"):
+            return None
+        return next((breaker for breaker in self._members() if breaker.name == name), None)
+
     def _members(self) -> Iterator[CircuitBreaker]:
         for entry in list(self._entries.values()):
             if isinstance(entry.circuit, CircuitFamily):
@@ -89,49 +115,67 @@ class CircuitRegistry:
 
         Args:
             name: the circuit's name.
-            config: its settings, or `preset=`, or fields of `CircuitBreakerConfig`; also `clock`
-                and `store`. Without any the name's breaker is taken as it is.
+            config: its settings.
+            **settings: instead of `config`, `preset=` or fields of `CircuitBreakerConfig`; also
+                `clock` and `store`. Without any the name's breaker is taken as it is.
 
         Raises:
-            ConfigurationError: other settings were given for this name, or the name is a family's.
+            ConfigurationError: a setting isn't allowed, other ones were given for this name, or it
+                is a family's.
         """
-        if config is not None:
-            settings["config"] = config
-        entry = self._entry(name, settings, self._make_breaker)
-        if not isinstance(entry.circuit, CircuitBreaker):
-            raise ConfigurationError(f"circuit {name!r} is a family: its circuits are chosen by key=")
-        return entry.circuit
+        check_fields(settings, ("preset", *FIELDS, "clock", "store"))
+        return self._breaker(name, given_of({**settings, "config": config}))
 
-    def get_or_create_family(self, name: str, **settings: Any) -> CircuitFamily:
+    def get_or_create_family(
+        self, name: str, config: CircuitBreakerConfig | None = None, **settings: Any
+    ) -> CircuitFamily:
         """The family of this name; it is made if it isn't there.
 
+        Args:
+            name: the family's name.
+            config: the settings of its members.
+            **settings: as for `get_or_create`; also `max_keys`, the bound on members (1000).
+
         Raises:
-            ConfigurationError: other settings were given for this name, or it isn't a family's.
+            ConfigurationError: a setting isn't allowed, other ones were given for this name, or it
+                is a single circuit's.
         """
-        entry = self._entry(name, settings, self._make_family)
-        if not isinstance(entry.circuit, CircuitFamily):
+        check_fields(settings, ("preset", *FIELDS, "clock", "store", "max_keys"))
+        check_count("max_keys", settings.get("max_keys", MAX_KEYS))
+        return self._family(name, given_of({**settings, "config": config}))
+
+    def _breaker(self, name: str, given: Given) -> CircuitBreaker:
+        member = self._member(check_name(name))
+        if member is not None and not given:
+            return member
+        circuit = self._entry(name, given, self._make_breaker).circuit
+        if not isinstance(circuit, CircuitBreaker):
+            raise ConfigurationError(f"circuit {name!r} is a family: its circuits are chosen by key=")
+        return circuit
+
+    def _family(self, name: str, given: Given) -> CircuitFamily:
+        circuit = self._entry(check_name(name), given, self._make_family).circuit
+        if not isinstance(circuit, CircuitFamily):
             raise ConfigurationError(f"circuit {name!r} is a single circuit: key= needs a name of its own")
-        return entry.circuit
+        return circuit
 
-    def put(self, name: str, **settings: Any) -> CircuitBreaker:
-        """A new breaker under an automatic name: it takes the place of an earlier one."""
+    def _put(self, name: str, given: Given, *, family: bool) -> CircuitBreaker | CircuitFamily:
+        """A circuit under an automatic name: it takes the place of an earlier one."""
         with self._lock:
-            given = self._given(settings)
-            breaker = self._make_breaker(name, given)
-            self._entries[name] = Entry(breaker, given)
-            return breaker
+            circuit = self._make_family(name, given) if family else self._make_breaker(name, given)
+            self._entries[name] = Entry(circuit, given)
+            return circuit
 
-    def _entry(self, name: str, settings: Mapping[str, Any], make: Callable[..., Any]) -> Entry:
-        given = self._given(settings)
+    def _entry(self, name: str, given: Given, make: Callable[..., Any]) -> Entry:
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
-                entry = self._entries[name] = Entry(make(check_name(name), given), given)
+                entry = self._entries[name] = Entry(make(name, given), given)
             elif given:
                 self._settle(name, entry, given)
             return entry
 
-    def _settle(self, name: str, entry: Entry, given: Mapping[str, Any]) -> None:
+    def _settle(self, name: str, entry: Entry, given: Given) -> None:
         """Settings may be given once, by whoever comes first with any."""
         if entry.given and entry.given != given:
             raise ConfigurationError(
@@ -144,21 +188,17 @@ class CircuitRegistry:
                 raise ConfigurationError(
                     f"circuit {name!r} exists already: only who names it first can give {min(late)}="
                 )
+            changes = list(self._changes(Entry(entry.circuit, given), self._operators_file()))
             entry.given = given
-            self._configure(entry)
+            for configure, config in changes:
+                configure(config)
 
-    def _given(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The breaker's own part of some settings, as it is compared."""
-        given = {name: settings[name] for name in BESIDE if settings.get(name) is not None}
-        config = config_of(settings, OWN_FIELDS)
-        return given if config is None else {**given, "config": config}
-
-    def _make_breaker(self, name: str, given: Mapping[str, Any], family: str | None = None) -> CircuitBreaker:
-        config = self._resolved(given, name, family)
+    def _make_breaker(self, name: str, given: Given, *families: str) -> CircuitBreaker:
+        config = self._resolved(given, *families, name)
         store = given.get("store", self._store)
         return CircuitBreaker(name, config, clock=given.get("clock", time.monotonic), store=store)
 
-    def _make_family(self, name: str, given: Mapping[str, Any]) -> CircuitFamily:
+    def _make_family(self, name: str, given: Given) -> CircuitFamily:
         config = self._resolved(given, name)
         family: CircuitFamily
 
@@ -183,16 +223,21 @@ class CircuitRegistry:
         """
         file = operator.read_file(path)
         with self._lock:
+            changes = [change for entry in self._entries.values() for change in self._changes(entry, file)]
             self._file = file
-            for entry in self._entries.values():
-                self._configure(entry)
+        for configure, config in changes:
+            configure(config)
 
     def configure(self, *, store: Store | None = None) -> None:
         """Set what holds for circuits made from now on, unless they say otherwise.
 
         Args:
             store: where a fleet keeps its verdicts; None for circuits on their own.
+
+        Raises:
+            ConfigurationError: it isn't a store.
         """
+        check_store(store)
         self._store = store
 
     def add_preset(self, name: str, config: CircuitBreakerConfig) -> None:
@@ -202,29 +247,34 @@ class CircuitRegistry:
             ConfigurationError: the name means something else already, or isn't one.
         """
         check_name(name)
-        if not isinstance(config, CircuitBreakerConfig):
-            raise ConfigurationError(f"config={config!r} is not allowed: it must be a CircuitBreakerConfig")
+        if type(config) is not CircuitBreakerConfig:
+            refuse("config", config, "a CircuitBreakerConfig")
         with self._lock:
             if PRESETS.setdefault(name, config) != config:
                 raise ConfigurationError(f"preset {name!r} is {PRESETS[name]!r} already; now: {config!r}")
 
-    def _resolved(self, given: Mapping[str, Any], *names: str | None) -> CircuitBreakerConfig:
-        """The code's settings with the operators' before them."""
+    def _resolved(
+        self, given: Given, *names: str, file: Mapping[str, operator.Table] | None = None
+    ) -> CircuitBreakerConfig:
+        """The code's settings with the operators' before them; `names` go from family to member."""
+        if file is None:
+            file = self._operators_file()
+        return operator.overridden(given.get("config", DEFAULT), operator.layers(file, names))
+
+    def _operators_file(self) -> Mapping[str, operator.Table]:
+        """The tables of the file that was loaded, or that the environment names."""
         if self._file is None:
             path = os.environ.get(operator.FILE_VARIABLE)
             self._file = operator.read_file(path) if path else {}
-        known = [name for name in reversed(names) if name is not None]
-        return operator.overridden(given.get("config", DEFAULT), operator.layers(self._file, known))
+        return self._file
 
-    def _configure(self, entry: Entry) -> None:
-        circuit = entry.circuit
-        config = self._resolved(entry.given, circuit.name)
+    def _changes(self, entry: Entry, file: Mapping[str, operator.Table]) -> Iterator[Change]:
+        """What to tell a circuit, and what a family and its members."""
+        circuit, given = entry.circuit, entry.given
+        yield circuit._configure, self._resolved(given, circuit.name, file=file)
         if isinstance(circuit, CircuitFamily):
-            circuit.config = config
             for breaker in circuit:
-                breaker._configure(self._resolved(entry.given, breaker.name, circuit.name))
-        else:
-            circuit._configure(config)
+                yield breaker._configure, self._resolved(given, circuit.name, breaker.name, file=file)
 
     # -- All of them -----------------------------------------------------------------------------------
 
@@ -238,22 +288,35 @@ class CircuitRegistry:
             breaker.reset()
 
     def clear(self) -> None:
-        """Forget every name. What was decorated before keeps its circuit."""
+        """Forget every name. What was decorated before keeps its circuit; operators' settings stay."""
         with self._lock:
             self._entries.clear()
-            self._file = None
 
-    def _swap(self, kept: dict[str, Entry] | None = None) -> dict[str, Entry]:
-        """Take out the entries, and put in others."""
+    def _swap(self, kept: Contents | None = None) -> Contents:
+        """For tests: take out what the registry holds, and put in something else, or nothing."""
         with self._lock:
-            out, self._entries = self._entries, kept if kept is not None else {}
-            return out
+            held = Contents(self._entries, self._file, self._store)
+            self._entries, self._file, self._store = kept or Contents({}, None, None)
+            return held
 
     def _rearm(self) -> None:
+        """In a forked child: whoever held a lock doesn't exist here."""
         self._lock = RLock()
+        for entry in self._entries.values():
+            if isinstance(entry.circuit, CircuitFamily):
+                entry.circuit._rearm()
 
 
-def _shown(given: Mapping[str, Any]) -> str:
+def _rearm_all() -> None:
+    for one in list(_registries):
+        one._rearm()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rearm_all)
+
+
+def _shown(given: Given) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 

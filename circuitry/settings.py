@@ -8,7 +8,7 @@ keywords stands here once, as `BreakerSettings` and `Settings`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 from circuitry.config import (
     FIELDS,
@@ -17,12 +17,14 @@ from circuitry.config import (
     Errors,
     Judge,
     Seconds,
+    check_count,
     check_fields,
-    is_async,
+    refuse,
 )
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, fallback_of
 from circuitry.gate import Gate
+from circuitry.kinds import is_async
 
 
 class Store(Protocol):
@@ -69,9 +71,21 @@ class Settings(BreakerSettings, total=False):
 
 
 JUDGING = ("include", "exclude", "exclude_as", "failure_if")
+#: The fields that are the breaker's own, where a decoration gives them.
+NUMBERS = tuple(name for name in FIELDS if name not in JUDGING)
 STANDING_IN = ("fallback", "fallback_value", "fallback_on")
 BREAKER = ("preset", "config", *FIELDS, "clock", "store", *STANDING_IN)
 DECORATION = (*BREAKER, "key", "max_keys")
+
+
+def check_store(store: object) -> None:
+    """Refuse what is no store.
+
+    Raises:
+        ConfigurationError: it has no `gate`.
+    """
+    if store is not None and not callable(getattr(store, "gate", None)):
+        refuse("store", store, "a store, such as a RedisStore, or None")
 
 
 def preset_named(name: object) -> CircuitBreakerConfig:
@@ -107,6 +121,23 @@ def config_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Ci
     return config
 
 
+#: What the code said of a breaker, in the form in which it is kept and compared.
+Given: TypeAlias = Mapping[str, Any]
+
+
+def given_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Given:
+    """What these settings say of the breaker itself; empty if nothing.
+
+    Raises:
+        ConfigurationError: a value isn't allowed, or `config` and `preset` are both given.
+    """
+    given = {
+        name: settings[name] for name in ("clock", "store", "max_keys") if settings.get(name) is not None
+    }
+    config = config_of(settings, fields)
+    return given if config is None else {**given, "config": config}
+
+
 def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge | None:
     """Who judges for a decoration: what it says itself, else what its breaker says."""
     own = {name: settings[name] for name in JUDGING if name in settings}
@@ -133,11 +164,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_fields(settings, DECORATION)
     key = settings.get("key")
     if key is None:
-        if "max_keys" in settings:
+        if settings.get("max_keys") is not None:
             raise ConfigurationError(f"max_keys={settings['max_keys']!r} bounds a family: it needs key=")
         return
     if not callable(key) or is_async(key):
         raise ConfigurationError(f"key={key!r} is not allowed: it must be a plain function of the arguments")
-    most = settings.get("max_keys", 1)
-    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-        raise ConfigurationError(f"max_keys={most!r} is not allowed: it must be a whole number >= 1")
+    check_count("max_keys", settings.get("max_keys", 1))

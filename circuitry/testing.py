@@ -7,12 +7,12 @@ package.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import timedelta
 from threading import Lock
 
-from circuitry.breaker import Breaker, alive
 from circuitry.config import PRESETS
+from circuitry.locked import LockedCircuit, alive
 from circuitry.machine import CircuitState
 from circuitry.registry import CircuitRegistry, registry
 
@@ -31,6 +31,7 @@ class ManualClock:
         self._lock = Lock()
 
     def __call__(self) -> float:
+        """The time, in seconds."""
         return self._now
 
     def advance(self, seconds: float | timedelta) -> None:
@@ -53,7 +54,7 @@ class ManualClock:
 
 
 @contextlib.contextmanager
-def forced(breaker: Breaker, state: CircuitState | str) -> Iterator[None]:
+def forced(breaker: LockedCircuit, state: CircuitState | str) -> Generator[None]:
     """Within the block, `breaker` is in `state`; afterwards it is just where it was.
 
     Args:
@@ -74,7 +75,7 @@ def forced(breaker: Breaker, state: CircuitState | str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def disabled() -> Iterator[None]:
+def disabled() -> Generator[None]:
     """Within the block, every breaker that exists admits all calls and judges none.
 
     Breakers made in the block are not affected. Afterwards each is just where it was.
@@ -86,7 +87,7 @@ def disabled() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def fresh_registry(of: CircuitRegistry = registry) -> Iterator[CircuitRegistry]:
+def fresh_registry(of: CircuitRegistry = registry) -> Generator[CircuitRegistry]:
     """Within the block, the registry is empty and knows the library's presets; afterwards it is as it was."""
     presets = dict(PRESETS)
     kept = of._swap()

@@ -5,13 +5,13 @@ made in it: a result is brought back to the evidence that admitted it, and can't
 generation. One question is asked of it, at each failure: is it time to trip?
 
 Evidence is told of outcomes by many threads at once and takes no lock. What makes that safe is
-one operation, atomic in CPython: `deque.append`. A streak that ends is replaced, never emptied,
-so each failure counts in exactly one streak.
+one operation, atomic in CPython: `next` of an `itertools.count`. A streak that ends is replaced,
+never set back, so each failure counts in exactly one streak.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from typing import Protocol
 
 
@@ -32,46 +32,54 @@ class Evidence(Protocol):
         """Count a failure; True if the circuit has to trip."""
         ...
 
-    def success(self) -> None:
-        """Count a success."""
+    def success(self) -> bool:
+        """Count a success; True if the circuit has to take a step."""
         ...
 
 
 class Streak:
     """Consecutive failures: trips at the `limit`th failure without a success between."""
 
-    __slots__ = ("limit", "run")
+    __slots__ = ("_next", "limit", "run")
 
     def __init__(self, limit: int, failures: int = 0) -> None:
         self.limit = limit
-        self.run: deque[None] = deque([None] * failures)
+        self.run = failures > 0
+        self._next = itertools.count(failures + 1).__next__
 
     @property
     def failures(self) -> int:
         """How many failures in a row."""
-        return len(self.run)
+        shown = repr(self._next.__self__)  # type: ignore[attr-defined]
+        return int(shown[len("count(") : -1]) - 1  # "count(3)": the next number, without taking it
 
     def failure(self) -> bool:
         """Count a failure; True if it completes the streak (for a caller that raced, too)."""
-        run = self.run
-        run.append(None)
-        return len(run) >= self.limit
+        failures = self._next()
+        self.run = True
+        return failures >= self.limit
 
-    def success(self) -> None:
-        """End the streak."""
-        self.run = deque()
+    def success(self) -> bool:
+        """End the streak. Its mark goes first: a failure that comes between sets it again."""
+        self.run = False
+        self._next = itertools.count(1).__next__
+        return False
+
+    def __copy__(self) -> Streak:
+        return Streak(self.limit, self.failures)
 
 
 class Unjudged:
     """The evidence of a circuit that judges nothing: it never trips."""
 
     __slots__ = ()
-    run = ()
+    run = False
     failures = 0
 
     def failure(self) -> bool:
         """Never trips."""
         return False
 
-    def success(self) -> None:
+    def success(self) -> bool:
         """Changes nothing."""
+        return False

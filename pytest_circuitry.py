@@ -1,8 +1,12 @@
-"""Fixtures for users' tests. Nothing of circuitry is imported before one of them is asked for."""
+"""Fixtures for users' tests of code that uses circuitry.
+
+A module of its own, beside the package: pytest imports it at every start, and nothing of circuitry
+is imported before one of its fixtures is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +25,7 @@ def circuitry_clock() -> ManualClock:
 
 
 @pytest.fixture
-def circuitry_registry() -> Iterator[CircuitRegistry]:
+def circuitry_registry() -> Generator[CircuitRegistry]:
     """The global registry, empty for this test and put back after it."""
     from circuitry.testing import fresh_registry
 
@@ -30,7 +34,7 @@ def circuitry_registry() -> Iterator[CircuitRegistry]:
 
 
 @pytest.fixture
-def circuitry_disabled() -> Iterator[None]:
+def circuitry_disabled() -> Generator[None]:
     """Every circuit that exists admits all calls and judges none during this test."""
     from circuitry.testing import disabled
 

@@ -1,0 +1,146 @@
+"""A fallback that serves the last good result of the same arguments."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from datetime import timedelta
+from threading import Lock
+from typing import Any, NamedTuple
+
+from circuitry.config import check_count, check_seconds, logger
+from circuitry.errors import ConfigurationError
+from circuitry.kinds import is_async
+
+
+class Good(NamedTuple):
+    """A result, and when it came."""
+
+    result: Any
+    at: float
+
+
+class ByIdentity:
+    """An argument that counts as itself only, whatever it is equal to."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByIdentity) and other._of is self._of
+
+    def __hash__(self) -> int:
+        return id(self._of)
+
+
+class Memory:
+    """The good results of one function."""
+
+    def __init__(self, fn: Callable[..., Any], terms: LastGood) -> None:
+        self._terms = terms
+        self._bound = _takes_self(fn)
+        self._kept: OrderedDict[Hashable, Good] = OrderedDict()
+        self._lock = Lock()
+
+    def keep(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Keep a good result; what can't be told apart by its arguments isn't kept, but logged."""
+        try:
+            key = self._key(args, kwargs)
+        except Exception:
+            logger.exception("last_good keeps nothing of this call, since it has no key for it")
+            return
+        with self._lock:
+            self._kept[key] = Good(result, self._terms.clock())
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._terms.max_size:
+                self._kept.popitem(last=False)
+
+    def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
+        """The last good result, or else what it should have stood in for."""
+        good = self._kept.get(self._key(args, kwargs))
+        if good is None or self._terms.clock() - good.at > self._terms.max_age:
+            raise error
+        return good.result
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        if self._terms.key is not None:
+            return self._terms.key(*args, **kwargs)
+        if self._bound and args:
+            args = (ByIdentity(args[0]), *args[1:])
+        key = (args, frozenset(kwargs.items()))
+        try:
+            hash(key)
+        except TypeError as error:
+            raise TypeError(f"last_good can't tell these arguments apart ({error}): give it key=") from error
+        return key
+
+
+class LastGood:
+    """What `last_good` makes; each function that it stands in for gets a memory of its own."""
+
+    def __init__(
+        self,
+        max_age: float,
+        max_size: int,
+        key: Callable[..., Hashable] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.max_age = max_age
+        self.max_size = max_size
+        self.key = key
+        self.clock = clock
+        self._memories: weakref.WeakKeyDictionary[Callable[..., Any], Memory] = weakref.WeakKeyDictionary()
+        self._lock = Lock()
+
+    def memory(self, fn: Callable[..., Any]) -> Memory:
+        """The memory of one function."""
+        with self._lock:
+            return self._memories.setdefault(fn, Memory(fn, self))
+
+    def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
+        """Without a function to watch there is no good result."""
+        raise error
+
+
+def last_good(
+    max_age: float | timedelta | None = None,
+    max_size: int = 1000,
+    key: Callable[..., Hashable] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> LastGood:
+    """A fallback that serves the last good result of the same arguments: `fallback=last_good(max_age=300)`.
+
+    For functions and coroutine functions. Results are kept as they are, not copied: who changes
+    one changes what will be served. The `self` of a method counts by identity, and is kept alive
+    with its results. Where nothing good is kept, the rejection is raised.
+
+    Args:
+        max_age: seconds (or a `timedelta`), > 0, for which a result may be served; None: for ever.
+        max_size: how many results of one function are kept, >= 1; the longest unrenewed goes first.
+        key: tells calls apart by their arguments, `key(*args, **kwargs)`; needed where these
+            aren't hashable.
+        clock: returns monotonic seconds.
+
+    Raises:
+        ConfigurationError: a setting isn't allowed.
+
+    Safe to use from any number of threads and tasks at once.
+    """
+    age = float("inf") if max_age is None else check_seconds("max_age", max_age)
+    check_count("max_size", max_size)
+    if key is not None and (not callable(key) or is_async(key)):
+        raise ConfigurationError(f"key={key!r} is not allowed: it must be a plain function of the arguments")
+    return LastGood(age, max_size, key, clock)
+
+
+def _takes_self(fn: Callable[..., Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(fn).parameters), None)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    return first == "self"
