@@ -33,13 +33,13 @@ from circuitry.machine import WAIVED, Admission, CircuitState, Outcome, Probe, R
 from circuitry.metrics import CircuitBreakerMetrics
 
 DEBUG = 10
-FAILURE, IGNORED = Outcome.FAILURE, Outcome.IGNORED
+CAUSE_LENGTH = 200
+SUCCESS, FAILURE, IGNORED = Outcome
 OPEN = CircuitState.OPEN
 
 #: The logger's own memory of which levels are enabled: half the price of asking it. Any change of
 #: the logging set-up empties it, and where it is missing or empty the logger is asked.
 _known_levels: dict[int, bool] = getattr(logger, "_cache", {})
-CAUSE_LENGTH = 200
 
 
 class Condemned:
@@ -98,6 +98,12 @@ class Breaker(LockedCircuit):
 
     async def admit_async(self) -> Admission:
         """The same; differs only where a fleet must be asked."""
+        barrier = self._barrier
+        if barrier is not None and (left := barrier[0] - self._clock()) > 0:
+            self._count_rejected()
+            if self._on_rejection:
+                self._on_rejection.tell(RejectionEvent(self.name, OPEN, left))
+            raise CircuitOpenError(self.name, OPEN, left, barrier[1])
         verdict = self._decide()
         if verdict is None:
             verdict = self._decide(await self._gate.ask_async())
@@ -148,9 +154,9 @@ class Breaker(LockedCircuit):
         self.count()
         if admission.run:
             if admission.success():
-                self._record(admission, Outcome.SUCCESS, None)
+                self._record(admission, SUCCESS, None)
             elif self._gate is not LOCAL:
-                self._gate.tell(admission, Outcome.SUCCESS, None)
+                self._gate.tell(admission, SUCCESS, None)
 
     def failure(self, admission: Admission, error: BaseException | None) -> None:
         """A call that `admission` let through has failed, by `error` or by what it returned."""
@@ -186,17 +192,19 @@ class Breaker(LockedCircuit):
     def ignore(self, admission: Admission) -> None:
         """A call that `admission` let through has ended without a verdict."""
         self.totals.ignored.add()
-        if admission.__class__ is Probe:
-            self._dropped.append((admission, Outcome.IGNORED))
+        if isinstance(admission, Probe):
+            self._dropped.append((admission, IGNORED))
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
 
         The garbage collector closes abandoned streams, and may run while this thread holds the lock.
         """
-        self.totals.successes.add()
-        if admission.run:
-            self._dropped.append((admission, Outcome.SUCCESS))
+        self.count()
+        if isinstance(admission, Probe):
+            self._dropped.append((admission, SUCCESS))
+        elif admission.run:
+            admission.success()
 
     def stood_in(self, error: BaseException) -> None:
         """A fallback is about to stand in for `error`."""
@@ -262,11 +270,8 @@ class Breaker(LockedCircuit):
         with self._lock:
             self._sweep(now)
             circuit, limits, totals = self._circuit, self.config.limits, self.totals
-            successes, failures, ignored = (
-                totals.successes.read(),
-                totals.failures.read(),
-                totals.ignored.read(),
-            )
+            counters = (totals.successes, totals.failures, totals.ignored)
+            successes, failures, ignored = [counter.read() for counter in counters]
             snapshot = CircuitBreakerMetrics(
                 name=self.name,
                 state=circuit.state,

@@ -295,6 +295,7 @@ def _errors(name: str, value: object) -> object:
     """Exception types as a tuple, a predicate as it is."""
     if value is None:
         return None
+    given: object = value
     allowed = "an exception type, several of them, or a predicate of the exception"
     types: tuple[object, ...] = (value,)
     if isinstance(value, Iterable) and not isinstance(value, (str, type)):
@@ -303,7 +304,7 @@ def _errors(name: str, value: object) -> object:
         _check_predicate(name, value)
         return value
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
-        refuse(name, cast("object", value), allowed)
+        refuse(name, given, allowed)
     return types
 
 

@@ -64,7 +64,8 @@ class CircuitFamily:
 
     def _add(self, key: Hashable) -> CircuitBreaker:
         """A circuit for a new key, if there is room or room can be made."""
-        names = self._names_for(key)  # runs the key's own code: not under the lock
+        text = str(key)  # runs the key's own code: not under the lock
+        text = text if text.isprintable() else ascii(text)
         with self._lock:
             breaker = self._members.get(key)
             if breaker is None and len(self._members) >= self.max_keys and not self._evict():
@@ -72,7 +73,7 @@ class CircuitFamily:
                     self._shared = self._make(f"{self.name}[*]")
                 return self._shared
             if breaker is None:
-                breaker = self._members[key] = self._make(self._free(names))
+                breaker = self._members[key] = self._make(self._free(text))
             breaker.used = self._tick()
             return breaker
 
@@ -85,17 +86,12 @@ class CircuitFamily:
         del self._members[key]
         return True
 
-    def _names_for(self, key: Hashable) -> tuple[str, str]:
-        """What a new member may be called: `family[key]`, or with the key's repr."""
-        text = str(key)
-        exact = ascii(key)
-        return f"{self.name}[{text if text.isprintable() else exact}]", f"{self.name}[{exact}]"
-
-    def _free(self, names: tuple[str, str]) -> str:
-        """The first of two names that is no other's: 1 and "1" read the same."""
-        plain, exact = names
+    def _free(self, text: str) -> str:
+        """`family[text]`, or with a number where another member reads the same: 1 and "1" do."""
         taken = {breaker.name for breaker in self._members.values()} | {f"{self.name}[*]"}
-        return exact if plain in taken else plain
+        numbered = (f"{self.name}[{text}#{number}]" for number in itertools.count(2))
+        names = itertools.chain([f"{self.name}[{text}]"], numbered)
+        return next(name for name in names if name not in taken)
 
     def get(self, key: Hashable) -> CircuitBreaker | None:
         """The circuit of a key, or None; doesn't count as use."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from circuitry.config import logger
+from circuitry.config import check_count, logger
 from circuitry.events import (
     EventStream,
     FailureEvent,
@@ -118,8 +118,12 @@ class Listening:
         """The transitions from now on, for `async for`, on asyncio or trio.
 
         Args:
-            size: how many unread events are kept; beyond that the oldest are dropped.
+            size: how many unread events are kept, >= 1; beyond that the oldest are dropped.
+
+        Raises:
+            ConfigurationError: the size isn't allowed.
         """
+        check_count("size", size)
         stream = EventStream(size)
         stream.follow(self.on_transition)
         return stream

@@ -21,7 +21,7 @@ from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, check_name
 from circuitry.events import TransitionEvent
 from circuitry.listening import Listening
-from circuitry.machine import Admission, Circuit, CircuitState, Outcome, Reason
+from circuitry.machine import Circuit, CircuitState, Outcome, Probe, Reason
 from circuitry.metrics import Totals
 from circuitry.windows import Evidence
 
@@ -57,7 +57,7 @@ class LockedCircuit(Listening):
         self.config = config
         self.totals = Totals()
         self._clock = clock
-        self._dropped: deque[tuple[Admission, Outcome]] = deque()
+        self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
         _alive.add(self)
 
@@ -70,8 +70,8 @@ class LockedCircuit(Listening):
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
         while self._dropped:
-            admission, outcome = self._dropped.popleft()
-            self._become(machine.record(self._circuit, self.config.limits, admission, outcome, now))
+            probe, outcome = self._dropped.popleft()
+            self._become(machine.record(self._circuit, self.config.limits, probe, outcome, now))
 
     def _become(self, circuit: Circuit) -> None:
         """The only place where a circuit changes."""
@@ -153,8 +153,9 @@ class LockedCircuit(Listening):
         return kept
 
     def _put_back(self, kept: Circuit) -> None:
+        now = self._clock()
         with self._lock:
-            self._sweep(self._clock())
+            self._sweep(now)
             self._show(kept)
 
     def _rearm(self) -> None:
