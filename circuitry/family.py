@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
@@ -37,6 +38,8 @@ class CircuitFamily:
         self._make = make
         self._tick = itertools.count().__next__  # numbers the uses, so that the latest is the highest
         self._members: dict[Hashable, CircuitBreaker] = {}  # read without the lock, written under it
+        self._names = {f"{name}[*]"}
+        self._uses: list[tuple[int, Hashable]] = []  # a heap: a use of each member, mostly not its latest
         self._shared: CircuitBreaker | None = None
         self._lock = Lock()
 
@@ -74,24 +77,39 @@ class CircuitFamily:
                 return self._shared
             if breaker is None:
                 breaker = self._members[key] = self._make(self._free(text))
-            breaker.used = self._tick()
+                breaker.used = self._tick()
+                self._names.add(breaker.name)
+                heapq.heappush(self._uses, (breaker.used, key))
             return breaker
 
     def _evict(self) -> bool:
-        """Let the least recently used closed member go."""
-        closed = [item for item in self._members.items() if item[1].is_as_new]
-        if not closed:
-            return False
-        key, _ = min(closed, key=lambda item: item[1].used)
-        del self._members[key]
-        return True
+        """Let the least recently used closed member go.
+
+        The heap knows of a use that may not be the latest: what comes up with an old one goes back
+        with its latest, so the work is paid for by the uses themselves.
+        """
+        kept: list[tuple[int, Hashable]] = []
+        evicted = False
+        while self._uses and not evicted:
+            known, key = heapq.heappop(self._uses)
+            breaker = self._members[key]
+            if breaker.used != known:
+                heapq.heappush(self._uses, (breaker.used, key))
+            elif breaker.is_as_new:
+                del self._members[key]
+                self._names.discard(breaker.name)
+                evicted = True
+            else:
+                kept.append((known, key))
+        for use in kept:
+            heapq.heappush(self._uses, use)
+        return evicted
 
     def _free(self, text: str) -> str:
         """`family[text]`, or with a number where another member reads the same: 1 and "1" do."""
-        taken = {breaker.name for breaker in self._members.values()} | {f"{self.name}[*]"}
         numbered = (f"{self.name}[{text}#{number}]" for number in itertools.count(2))
         names = itertools.chain([f"{self.name}[{text}]"], numbered)
-        return next(name for name in names if name not in taken)
+        return next(name for name in names if name not in self._names)
 
     def get(self, key: Hashable) -> CircuitBreaker | None:
         """The circuit of a key, or None; doesn't count as use."""
