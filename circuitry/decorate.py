@@ -8,7 +8,6 @@ attributes.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -68,7 +67,9 @@ class GuardedObject(Guarded):
 
     def __reduce__(self) -> str:
         if not hasattr(self, "__qualname__"):
-            raise pickle.PicklingError(
+            from pickle import PicklingError
+
+            raise PicklingError(
                 f"{self.__wrapped__!r} has no name to be pickled by: guard a function that calls it"
             )
         return super().__reduce__()

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from circuitry.kinds import is_async
 from circuitry.machine import CircuitState
@@ -20,8 +18,7 @@ from circuitry.machine import CircuitState
 logger = logging.getLogger("circuitry")
 
 
-@dataclass(frozen=True, slots=True)
-class TransitionEvent:
+class TransitionEvent(NamedTuple):
     """A circuit has changed its state.
 
     `at` is in unix seconds; `reason` is a `Reason` of the machine. `source` says which side
@@ -38,8 +35,7 @@ class TransitionEvent:
     last_failure: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RejectionEvent:
+class RejectionEvent(NamedTuple):
     """A call was rejected."""
 
     name: str
@@ -47,23 +43,18 @@ class RejectionEvent:
     retry_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class FailureEvent:
+class FailureEvent(NamedTuple):
     """An admitted call has failed. `error` is None if its returned value was the failure."""
 
     name: str
     error: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
-class FallbackEvent:
+class FallbackEvent(NamedTuple):
     """A fallback stands in for `error`: a rejection, or a failure."""
 
     name: str
     error: BaseException
-
-
-E = TypeVar("E")
 
 
 class Listeners(tuple[Callable[[Any], object], ...]):
@@ -112,26 +103,14 @@ class EventStream(AsyncIterator[TransitionEvent]):
     def __init__(self, size: int) -> None:
         self._events: deque[TransitionEvent] = deque(maxlen=size)
         self._wake: Callable[[], None] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
         self._closed = False
 
-    def follow(self, subscribe: Callable[[Callable[[TransitionEvent], None]], Callable[[], None]]) -> None:
-        """Be fed by `subscribe` for as long as somebody holds this stream."""
-        alive = weakref.ref(self)
-
-        def feed(event: TransitionEvent) -> None:
-            stream = alive()
-            if stream is not None:
-                stream._put(event)
-            else:
-                unsubscribe()
-
-        self._unsubscribe = unsubscribe = subscribe(feed)
-
-    def _put(self, event: TransitionEvent) -> None:
-        self._events.append(event)
-        if wake := self._wake:
-            wake()
+    def put(self, event: TransitionEvent) -> None:
+        """Add an event, from any thread."""
+        if not self._closed:
+            self._events.append(event)
+            if wake := self._wake:
+                wake()
 
     async def __anext__(self) -> TransitionEvent:
         while not self._events:
@@ -152,10 +131,8 @@ class EventStream(AsyncIterator[TransitionEvent]):
             self._wake = None
 
     async def aclose(self) -> None:
-        """Stop listening; a reader gets what is left, then the end."""
+        """Hear no more; a reader gets what is left, then the end."""
         self._closed = True
-        if self._unsubscribe is not None:
-            self._unsubscribe()
         if wake := self._wake:
             wake()
 

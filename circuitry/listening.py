@@ -8,6 +8,7 @@ waits for another thread.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
@@ -39,6 +40,7 @@ class Listening:
         "_on_rejection",
         "_on_transition",
         "_speaker",
+        "_streams",
     )
 
     def __init__(self) -> None:
@@ -46,6 +48,8 @@ class Listening:
         #: Transitions that the listeners haven't heard of, and who is telling them.
         self._news: deque[TransitionEvent] = deque()
         self._speaker: object = None
+        #: Who reads the transitions, for as long as somebody holds it.
+        self._streams: weakref.WeakSet[EventStream] | None = None
         self._on_transition = self._on_rejection = self._on_failure = self._on_fallback = Listeners()
 
     def _announce(self) -> None:
@@ -73,6 +77,11 @@ class Listening:
             text = "circuit %r: %s -> %s (%s, %s)%s"
             logger.log(level, text, event.name, old, new, event.reason, event.source, cause, extra=extra)
         self._on_transition.tell(event)
+        if self._streams is not None:
+            with self._lock:
+                streams = list(self._streams)
+            for stream in streams:
+                stream.put(event)
 
     def on_transition(self, listener: Callable[[TransitionEvent], object]) -> Callable[[], None]:
         """Call `listener(event)` at each change of the effective state.
@@ -125,5 +134,8 @@ class Listening:
         """
         check_count("size", size)
         stream = EventStream(size)
-        stream.follow(self.on_transition)
+        with self._lock:
+            if self._streams is None:
+                self._streams = weakref.WeakSet()
+            self._streams.add(stream)
         return stream

@@ -68,7 +68,7 @@ class Totals:
         return failed / judged if judged else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CircuitBreakerMetrics:
     """A circuit at one moment. Totals are exact once no call is in flight.
 

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields
@@ -52,8 +50,11 @@ def read_file(path: str | os.PathLike[str]) -> Mapping[str, Table]:
         ConfigurationError: it can't be read, isn't TOML, or has a wrong key or value; the message
             names the file, the table and the key.
     """
+    import tomllib  # only who has such a file needs it
+
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"settings file {os.fspath(path)}: {error}") from error
     unknown = document.keys() - {"circuits"}

@@ -7,7 +7,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from threading import RLock
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,12 +28,12 @@ from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.settings import Given, Store, check_store, given_of
 
 
-@dataclass
 class Entry:
-    """What the registry knows of a name."""
+    """What the registry knows of a name: its circuit, and what the code has said of it, if anything."""
 
-    circuit: CircuitBreaker | CircuitFamily
-    given: Given  # what the code said of it, once somebody has said anything
+    def __init__(self, circuit: CircuitBreaker | CircuitFamily, given: Given) -> None:
+        self.circuit = circuit
+        self.given = given
 
 
 class Contents(NamedTuple):
