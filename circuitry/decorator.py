@@ -31,7 +31,7 @@ C = TypeVar("C", CircuitBreaker, CircuitFamily)
 class Decoration(metaclass=BlockType):
     """What `circuit(...)` gives: a decorator and, for a named circuit, a block."""
 
-    __slots__ = ("_again", "_breaker", "_held", "_name", "_settings")
+    __slots__ = ("_blocks", "_breaker", "_name", "_settings")
 
     def __init__(self, name: str | None, settings: dict[str, Any]) -> None:
         if settings:
@@ -39,8 +39,7 @@ class Decoration(metaclass=BlockType):
         self._name = name
         self._settings = settings
         self._breaker: CircuitBreaker | None = None
-        self._held: Admission | None = None
-        self._again: Blocks = {}
+        self._blocks: Blocks = {}
 
     # -- A decorator -------------------------------------------------------------------------------
 
@@ -70,7 +69,7 @@ class Decoration(metaclass=BlockType):
             return registry._put(name_of(fn), given, family=family)
         return registry._family(self._name, given) if family else registry._breaker(self._name, given)
 
-    # -- A block: it holds its own permit, and looks for its frame only where it is entered again ----
+    # -- A block -----------------------------------------------------------------------------------
 
     def __enter__(self) -> CircuitBreaker:
         breaker = self._breaker
@@ -79,14 +78,13 @@ class Decoration(metaclass=BlockType):
         admission: Admission | None = breaker.evidence
         if admission is None:
             admission = breaker.admit()
-        if self._held is None and not self._again:
-            self._held = admission
-        else:
-            breaker._enter(self._again, calling_frame(1), admission)
+        breaker._enter(self._blocks, calling_frame(1), admission)
         return breaker
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._leave(calling_frame(1), error)
+        breaker: Any = self._breaker
+        left: Literal[False] = breaker._left(self._blocks, calling_frame(1), error)
+        return left
 
     async def __aenter__(self) -> CircuitBreaker:
         breaker = self._breaker
@@ -95,26 +93,31 @@ class Decoration(metaclass=BlockType):
         admission: Admission | None = breaker.evidence
         if admission is None:
             admission = await breaker.admit_async()
-        if self._held is None and not self._again:
-            self._held = admission
-        else:
-            breaker._enter(self._again, calling_frame(1), admission)
+        breaker._enter(self._blocks, calling_frame(1), admission)
         return breaker
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._leave(calling_frame(1), error)
+        breaker: Any = self._breaker
+        left: Literal[False] = breaker._left(self._blocks, calling_frame(1), error)
+        return left
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
         """The end of the block that was entered in `frame`."""
-        breaker = self._breaker
-        assert breaker is not None, "a block is left after it was entered"
-        if frame in self._again:
-            return breaker._left(self._again, frame, self._again.pop(frame), error)
-        held, self._held = self._held, None
-        return breaker._left(self._again, frame, held, error)
+        breaker: Any = self._breaker
+        left: Literal[False] = breaker._left(self._blocks, frame, error)
+        return left
 
     def _found(self) -> CircuitBreaker:
         """The breaker of a block, at its first entry."""
+        name, settings = self._name, self._settings
+        breaker = registry.get(name) if name is not None and not settings else None
+        if breaker is None:
+            breaker = self._made()
+        self._breaker = breaker
+        return breaker
+
+    def _made(self) -> CircuitBreaker:
+        """The breaker of a block that is new, or comes with settings."""
         if self._name is None:
             raise TypeError(
                 'a block needs a name, since it has no function to be named after: circuit("name")'
@@ -125,9 +128,7 @@ class Decoration(metaclass=BlockType):
                     f"a block can't use {setting}=: nothing could run in place of its lines, or choose a "
                     "circuit for them; decorate a function, or catch CircuitOpenError around the block"
                 )
-        found = None if self._settings else registry.get(self._name)
-        self._breaker = found or registry._breaker(self._name, given_of(self._settings))
-        return self._breaker
+        return registry._breaker(self._name, given_of(self._settings))
 
 
 @overload

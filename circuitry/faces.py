@@ -8,7 +8,7 @@ from sys import _getframe as calling_frame
 from types import FrameType
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
-from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
+from circuitry.blocks import Blocks, BlockType, Nested, frame_of
 from circuitry.breaker import Breaker
 from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
 from circuitry.decorate import F, decorate
@@ -127,20 +127,11 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         admission: Admission | None = self.evidence
         if admission is None:
             admission = self.admit()
-        frame, blocks = calling_frame(1), self._blocks
-        if self.fallback is None and frame not in blocks:
-            blocks[frame] = admission
-        else:
-            self._enter(blocks, frame, admission)
+        self._enter(self._blocks, calling_frame(1), admission)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        frame, blocks = calling_frame(1), self._blocks
-        held, evidence = blocks.pop(frame, None), self.evidence
-        if error is None and held is evidence and evidence is not None and not evidence.run:
-            self.count()
-            return False
-        return self._left(blocks, frame, held, error)
+        return self._left(self._blocks, calling_frame(1), error)
 
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
@@ -150,11 +141,10 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        frame, blocks = calling_frame(1), self._blocks
-        return self._left(blocks, frame, blocks.pop(frame, None), error)
+        return self._left(self._blocks, calling_frame(1), error)
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
+        return self._left(self._blocks, frame, error)
 
     def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
         """The beginning of a block in `frame`."""
@@ -164,12 +154,17 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
                 f"circuit {self.name!r} has a fallback, and nothing could run in place of a block's lines: "
                 "decorate a function, or catch CircuitOpenError around the block"
             )
-        blocks[frame] = Nested(admission, blocks[frame]) if frame in blocks else admission
+        if frame in blocks:
+            blocks[frame] = Nested(admission, blocks[frame])
+        else:
+            blocks[frame] = admission
 
-    def _left(
-        self, blocks: Blocks, frame: FrameType, held: Held | None, error: BaseException | None
-    ) -> Literal[False]:
-        """The end of the block that was entered in `frame`, which held `held`."""
+    def _left(self, blocks: Blocks, frame: FrameType, error: BaseException | None) -> Literal[False]:
+        """The end of the block that was entered in `frame`."""
+        held, evidence = blocks.pop(frame, None), self.evidence
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            self.count()
+            return False
         if held is None:
             frame = frame_of(blocks, frame)
             held = blocks.pop(frame)

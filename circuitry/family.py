@@ -5,17 +5,17 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Hashable, Iterator
-from threading import Lock
 from typing import Any
 
 from circuitry.config import CircuitBreakerConfig
 from circuitry.faces import CircuitBreaker
+from circuitry.forking import LockHolder
 from circuitry.metrics import CircuitBreakerMetrics
 
 MAX_KEYS = 1000
 
 
-class CircuitFamily:
+class CircuitFamily(LockHolder):
     """The circuits of one name, by key. Its members are named `family[key]`.
 
     The bound on members is hard. When it is reached, the least recently used closed member goes (in
@@ -32,6 +32,7 @@ class CircuitFamily:
         make: Callable[[str], CircuitBreaker],
         max_keys: int = MAX_KEYS,
     ) -> None:
+        super().__init__()
         self.name = name
         self.config = config
         self.max_keys = max_keys
@@ -41,7 +42,6 @@ class CircuitFamily:
         self._names = {f"{name}[*]"}
         self._uses: list[tuple[int, Hashable]] = []  # a heap: a use of each member, mostly not its latest
         self._shared: CircuitBreaker | None = None
-        self._lock = Lock()
 
     def __getitem__(self, key: Hashable) -> CircuitBreaker:
         """The circuit of a key; it is made if it isn't there."""
@@ -138,10 +138,6 @@ class CircuitFamily:
 
     def _configure(self, config: CircuitBreakerConfig) -> None:
         self.config = config
-
-    def _rearm(self) -> None:
-        """In a forked child: whoever held the lock doesn't exist here."""
-        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<CircuitFamily {self.name!r}: {len(self)} circuits>"

@@ -19,7 +19,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from types import AsyncGeneratorType, GeneratorType, NoneType
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import wrapt
 
@@ -28,7 +28,7 @@ from circuitry.config import Judge
 from circuitry.errors import CircuitOpenError
 from circuitry.fallback import Fallback
 from circuitry.kinds import Kind, check_guardable, kind_of
-from circuitry.last_good import LastGood, Memory
+from circuitry.last_good import LastGood
 from circuitry.machine import Admission
 from circuitry.permit import Admitted, Permit
 
@@ -37,12 +37,16 @@ Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Terms(NamedTuple):
-    """What a guard goes by: one breaker or, in a family, who chooses one for each call."""
+    """What a guard goes by: one breaker or, in a family, who chooses one for each call.
+
+    `remember` is told of each good result, with the arguments of its call.
+    """
 
     breaker: Any  # a Breaker; None beside `choose`
     judge: Judge | None = None
     fallback: Fallback | None = None
     choose: Callable[..., Breaker] | None = None
+    remember: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None
 
 
 def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
@@ -52,10 +56,11 @@ def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
         TypeError: the callable can't be guarded, or not with this fallback.
     """
     check_guard(fn, terms)
-    kind = kind_of(fn)
-    if terms.fallback is not None and isinstance(terms.fallback.call, LastGood):
-        fn, terms = _remembering(fn, kind, terms.fallback.call.memory(fn), terms)
-    return _GUARDS[kind](fn, terms)
+    fallback = terms.fallback
+    if fallback is not None and isinstance(fallback.call, LastGood):
+        memory = fallback.call.memory(fn)
+        terms = terms._replace(fallback=fallback.calling(memory), remember=memory.keep)
+    return _GUARDS[kind_of(fn)](fn, terms)
 
 
 def check_guard(fn: object, terms: Terms) -> None:
@@ -78,35 +83,14 @@ def check_guard(fn: object, terms: Terms) -> None:
         )
 
 
-def _remembering(
-    fn: Callable[..., Any], kind: Kind, memory: Memory, terms: Terms
-) -> tuple[Callable[..., Any], Terms]:
-    """A function that leaves its good results in `memory`, and terms by which they stand in."""
-    failed = _judged_by(terms.judge)
-    stand_in = cast("Fallback", terms.fallback).calling(memory)
-
-    def keep(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
-        if not goes_on(result) and (failed is None or not failed(result)):
-            memory.keep(args, kwargs, result)
-        return result
-
-    def remembered(*args: Any, **kwargs: Any) -> Any:
-        return keep(args, kwargs, fn(*args, **kwargs))
-
-    async def remembered_async(*args: Any, **kwargs: Any) -> Any:
-        return keep(args, kwargs, await fn(*args, **kwargs))
-
-    return remembered if kind is Kind.FUNCTION else remembered_async, terms._replace(fallback=stand_in)
-
-
 # -- Functions and coroutine functions ---------------------------------------------------------------
 
 
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
-    single, judge, fallback, choose = terms
-    result_failed = _judged_by(judge)
-    count = single.count if choose is None else None
+    single, judge, fallback, choose, remember = terms
+    result_failed = judge.result_failed if judge is not None and judge.judges_results else None
+    count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -139,6 +123,8 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
             breaker.failure(admission, None)
         elif count is None or admission.run:
             breaker.success(admission)
+            if remember is not None:
+                remember(args, kwargs, result)
         else:
             count()
         return result
@@ -148,9 +134,9 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
-    single, judge, fallback, choose = terms
-    result_failed = _judged_by(judge)
-    count = single.count if choose is None else None
+    single, judge, fallback, choose, remember = terms
+    result_failed = judge.result_failed if judge is not None and judge.judges_results else None
+    count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -176,6 +162,8 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
             breaker.failure(admission, None)
         elif count is None or admission.run:
             breaker.success(admission)
+            if remember is not None:
+                remember(args, kwargs, result)
         else:
             count()
         return result
@@ -183,17 +171,12 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     return guarded
 
 
-def _judged_by(judge: Judge | None) -> Callable[[object], bool] | None:
-    """The test of a returned value, if there is one."""
-    return judge.result_failed if judge is not None and judge.judges_results else None
-
-
 # -- Generator functions and async generator functions -----------------------------------------------
 
 
 def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a generator function from the first `next` to the end of the iteration."""
-    single, judge, fallback, choose = terms
+    single, judge, fallback, choose, _ = terms
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -243,7 +226,7 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard an async generator function from the first `anext` to the end of the iteration."""
-    single, judge, fallback, choose = terms
+    single, judge, fallback, choose, _ = terms
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -336,7 +319,7 @@ def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     if hasattr(result, "add_done_callback"):
         return _watch(result, permit, terms.judge)
     admitted: Any = Admitted(permit, result)
-    terms = terms._replace(breaker=admitted, choose=None)
+    terms = terms._replace(breaker=admitted, choose=None, remember=None)
     make = guard_coroutine if inspect.isawaitable(result) else _STREAMS[result.__class__]
     guarded = make(lambda *_, **__: result, terms)
     args, kwargs = call

@@ -8,11 +8,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from datetime import timedelta
-from threading import Lock
 from typing import Any, NamedTuple
 
 from circuitry.config import check_count, check_seconds, logger
 from circuitry.errors import ConfigurationError
+from circuitry.forking import LockHolder
 from circuitry.kinds import is_async
 
 
@@ -38,14 +38,14 @@ class ByIdentity:
         return id(self._of)
 
 
-class Memory:
+class Memory(LockHolder):
     """The good results of one function."""
 
     def __init__(self, fn: Callable[..., Any], terms: LastGood) -> None:
+        super().__init__()
         self._terms = terms
         self._bound = _takes_self(fn)
         self._kept: OrderedDict[Hashable, Good] = OrderedDict()
-        self._lock = Lock()
 
     def keep(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Keep a good result; what can't be told apart by its arguments isn't kept, but logged."""
@@ -80,7 +80,7 @@ class Memory:
         return key
 
 
-class LastGood:
+class LastGood(LockHolder):
     """What `last_good` makes; each function that it stands in for gets a memory of its own."""
 
     def __init__(
@@ -90,12 +90,12 @@ class LastGood:
         key: Callable[..., Hashable] | None,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__()
         self.max_age = max_age
         self.max_size = max_size
         self.key = key
         self.clock = clock
         self._memories: weakref.WeakKeyDictionary[Callable[..., Any], Memory] = weakref.WeakKeyDictionary()
-        self._lock = Lock()
 
     def memory(self, fn: Callable[..., Any]) -> Memory:
         """The memory of one function."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 from circuitry.config import check_count, logger
@@ -24,16 +23,16 @@ from circuitry.events import (
     TransitionEvent,
     check_listener,
 )
+from circuitry.forking import LockHolder
 from circuitry.machine import CircuitState
 
 INFO, WARNING = 20, 30
 
 
-class Listening:
+class Listening(LockHolder):
     """The part of a breaker that listeners see."""
 
     __slots__ = (
-        "_lock",
         "_news",
         "_on_failure",
         "_on_fallback",
@@ -44,7 +43,7 @@ class Listening:
     )
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        super().__init__()
         #: Transitions that the listeners haven't heard of, and who is telling them.
         self._news: deque[TransitionEvent] = deque()
         self._speaker: object = None

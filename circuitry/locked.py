@@ -10,22 +10,18 @@ it. What it has to say goes to `_dropped`, and each step begins by taking that i
 from __future__ import annotations
 
 import itertools
-import os
-import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from time import time as unix_seconds
 
 from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, check_name
 from circuitry.events import TransitionEvent
+from circuitry.forking import holders
 from circuitry.listening import Listening
 from circuitry.machine import Circuit, CircuitState, Outcome, Probe, Reason
 from circuitry.metrics import Totals
 from circuitry.windows import Evidence
-
-_alive: weakref.WeakSet[LockedCircuit] = weakref.WeakSet()
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -35,7 +31,6 @@ class LockedCircuit(Listening):
     """A circuit, its totals, and the steps that change it."""
 
     __slots__ = (
-        "__weakref__",
         "_barrier",
         "_circuit",
         "_clock",
@@ -59,7 +54,6 @@ class LockedCircuit(Listening):
         self._clock = clock
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
-        _alive.add(self)
 
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine."""
@@ -159,20 +153,10 @@ class LockedCircuit(Listening):
             self._show(kept)
 
     def _rearm(self) -> None:
-        """In a forked child: whoever held the lock doesn't exist here."""
-        self._lock = Lock()
+        super()._rearm()
         self._speaker = None
 
 
 def alive() -> list[LockedCircuit]:
     """Every breaker that somebody still holds."""
-    return list(_alive)
-
-
-def _rearm_all() -> None:
-    for breaker in alive():
-        breaker._rearm()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rearm_all)
+    return [holder for holder in holders() if isinstance(holder, LockedCircuit)]

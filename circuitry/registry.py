@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from threading import RLock
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
@@ -24,6 +22,7 @@ from circuitry.config import (
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily
+from circuitry.forking import LockHolder
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.settings import Given, Store, check_store, given_of
 
@@ -47,21 +46,18 @@ class Contents(NamedTuple):
 #: How a circuit is told of its settings, and what it is told.
 Change: TypeAlias = tuple[Callable[[CircuitBreakerConfig], None], CircuitBreakerConfig]
 
-_registries: weakref.WeakSet[CircuitRegistry] = weakref.WeakSet()
 
-
-class CircuitRegistry:
+class CircuitRegistry(LockHolder):
     """The breakers and families of a process, by name.
 
     Safe to use from any number of threads and tasks at once.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._entries: dict[str, Entry] = {}
-        self._lock = RLock()
         self._file: Mapping[str, operator.Table] | None = None
         self._store: Store | None = None
-        _registries.add(self)
 
     # -- Finding -------------------------------------------------------------------------------------
 
@@ -166,31 +162,33 @@ class CircuitRegistry:
             return circuit
 
     def _entry(self, name: str, given: Given, make: Callable[..., Any]) -> Entry:
+        changes: list[Change] = []
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
                 entry = self._entries[name] = Entry(make(name, given), given)
             elif given:
-                self._settle(name, entry, given)
-            return entry
+                changes = self._settle(name, entry, given)
+        _carry_out(changes)
+        return entry
 
-    def _settle(self, name: str, entry: Entry, given: Given) -> None:
-        """Settings may be given once, by whoever comes first with any."""
-        if entry.given and entry.given != given:
+    def _settle(self, name: str, entry: Entry, given: Given) -> list[Change]:
+        """Settings may be given once, by whoever comes first with any: what they change."""
+        if entry.given == given:
+            return []
+        if entry.given:
             raise ConfigurationError(
                 f"circuit {name!r} was given other settings before: {_shown(entry.given)}; "
                 f"now: {_shown(given)}"
             )
-        if not entry.given:
-            late = given.keys() - {"config"}
-            if late:
-                raise ConfigurationError(
-                    f"circuit {name!r} exists already: only who names it first can give {min(late)}="
-                )
-            changes = list(self._changes(Entry(entry.circuit, given), self._operators_file()))
-            entry.given = given
-            for configure, config in changes:
-                configure(config)
+        late = given.keys() - {"config"}
+        if late:
+            raise ConfigurationError(
+                f"circuit {name!r} exists already: only who names it first can give {min(late)}="
+            )
+        changes = list(self._changes(Entry(entry.circuit, given), self._operators_file()))
+        entry.given = given
+        return changes
 
     def _make_breaker(self, name: str, given: Given, *families: str) -> CircuitBreaker:
         config = self._resolved(given, *families, name)
@@ -224,8 +222,7 @@ class CircuitRegistry:
         with self._lock:
             changes = [change for entry in self._entries.values() for change in self._changes(entry, file)]
             self._file = file
-        for configure, config in changes:
-            configure(config)
+        _carry_out(changes)
 
     def configure(self, *, store: Store | None = None) -> None:
         """Set what holds for circuits made from now on, unless they say otherwise.
@@ -298,21 +295,11 @@ class CircuitRegistry:
             self._entries, self._file, self._store = kept or Contents({}, None, None)
             return held
 
-    def _rearm(self) -> None:
-        """In a forked child: whoever held a lock doesn't exist here."""
-        self._lock = RLock()
-        for entry in self._entries.values():
-            if isinstance(entry.circuit, CircuitFamily):
-                entry.circuit._rearm()
 
-
-def _rearm_all() -> None:
-    for one in list(_registries):
-        one._rearm()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rearm_all)
+def _carry_out(changes: Iterable[Change]) -> None:
+    """Tell the circuits: outside the registry's lock, since their listeners may hear of it."""
+    for configure, config in changes:
+        configure(config)
 
 
 def _shown(given: Given) -> str:

@@ -31,7 +31,7 @@ class Store(Protocol):
     """Where a fleet keeps its verdicts."""
 
     def gate(self, breaker: Any) -> Gate:
-        """The gate of one breaker."""
+        """The gate of one breaker. Called while the breaker is made: it must neither block nor use it."""
         ...
 
 

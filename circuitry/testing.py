@@ -16,6 +16,8 @@ from circuitry.locked import LockedCircuit, alive
 from circuitry.machine import CircuitState
 from circuitry.registry import CircuitRegistry, registry
 
+__all__ = ["ManualClock", "disabled", "forced", "fresh_registry", "reset_registry"]
+
 
 class ManualClock:
     """A clock that stands until it is told to go on: `CircuitBreaker(..., clock=clock)`.

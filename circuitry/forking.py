@@ -1,0 +1,37 @@
+"""Locks in a forked child: whoever held one doesn't exist there."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from threading import Lock
+
+
+class LockHolder:
+    """Something with a lock, which is a new one in a forked child."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        _holders.add(self)
+
+    def _rearm(self) -> None:
+        self._lock = Lock()
+
+
+_holders: weakref.WeakSet[LockHolder] = weakref.WeakSet()
+
+
+def holders() -> list[LockHolder]:
+    """All that somebody still holds."""
+    return list(_holders)
+
+
+def _rearm_all() -> None:
+    for holder in holders():
+        holder._rearm()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rearm_all)
