@@ -167,8 +167,11 @@ class Breaker(LockedCircuit):
     ) -> Outcome:
         """A call that `admission` let through has raised `error`: record what `judge` makes of it.
 
-        Without a judge every `Exception` is a failure, and what is none, is ignored.
+        Without a judge it is the breaker's that judges. If it has none either, every `Exception` is a
+        failure, and what is none, is ignored.
         """
+        if judge is None:
+            judge = self.judge
         if judge is not None:
             outcome = judge.error(error)
         else:

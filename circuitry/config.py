@@ -30,7 +30,7 @@ Errors: TypeAlias = type[BaseException] | Iterable[type[BaseException]] | Callab
 INITIAL_STATES = tuple(state.value for state in ADMINISTRATIVE.values())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CircuitBreakerConfig:
     """The settings of a circuit. Immutable, comparable, validated.
 
@@ -96,6 +96,13 @@ class CircuitBreakerConfig:
     def _settle(self, name: str, value: Any) -> Any:
         object.__setattr__(self, name, value)
         return value
+
+    def __repr__(self) -> str:
+        """What it differs in from the default."""
+        fields = dataclasses.fields(self)
+        given = [(field.name, getattr(self, field.name), field.default) for field in fields if field.init]
+        told = (f"{name}={shown(value)}" for name, value, default in given if value != default)
+        return f"CircuitBreakerConfig({', '.join(told)})"
 
     def replace(self, **settings: Any) -> CircuitBreakerConfig:
         """A copy with other settings.
@@ -180,6 +187,11 @@ class Judge:
 UNNAMEABLE = ("Cc", "Cs")
 
 
+def result_test(judge: Judge | None) -> Callable[[object], bool] | None:
+    """What returned values are tested by, if at all."""
+    return judge.result_failed if judge is not None and judge.judges_results else None
+
+
 def check_fields(settings: Iterable[str], allowed: Iterable[str]) -> None:
     """Refuse unknown settings.
 
@@ -237,7 +249,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:
         return f"<{type(value).__name__}>"
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:

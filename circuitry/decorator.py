@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from circuitry.blocks import Blocks, BlockType
-from circuitry.config import DEFAULT
+from circuitry.config import DEFAULT, Judge, result_test
 from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
@@ -51,14 +51,15 @@ class Decoration(metaclass=BlockType):
             ConfigurationError: the name has other settings, or there is none to give it.
         """
         settings = self._settings
-        stand_in = stand_in_of(settings)
-        check_guard(under(fn), Terms(None, judge_of(settings, DEFAULT), stand_in))  # before a name is taken
-        found = self._circuit_for(fn)
+        fallback = stand_in_of(settings)
+        check_guard(under(fn), Terms(None, judge_of(settings, DEFAULT), fallback=fallback))
+        found = self._circuit_for(fn)  # last: what is refused has taken no name
         judge = judge_of(settings, found.config)
+        result_failed = result_test(judge or Judge.of(found.config))
         if isinstance(found, CircuitFamily):
-            terms = Terms(None, judge, stand_in, found.chooser(settings["key"]))
+            terms = Terms(None, judge, result_failed, fallback, found.chooser(settings["key"]))
         else:
-            terms = Terms(found, judge, stand_in or found.fallback)
+            terms = Terms(found, judge, result_failed, fallback)
         return decorate(fn, terms, found)
 
     def _circuit_for(self, fn: object) -> CircuitBreaker | CircuitFamily:

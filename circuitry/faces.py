@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from circuitry.blocks import Blocks, BlockType, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse, result_test
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
 from circuitry.guards import Terms, guard
@@ -102,7 +102,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         return decorate(fn, self._terms(), self)
 
     def _terms(self) -> Terms:
-        return Terms(self, self.judge, self.fallback)
+        return Terms(self, result_failed=result_test(self.judge), fallback=self.fallback)
 
     # -- Two steps -----------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             blocks[frame] = held.outer
             held = held.admission
         if error is not None:
-            self.ended(held, error, self.judge)
+            self.ended(held, error, None)
         else:
             self.success(held)
         return False

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from circuitry.config import shown
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import kind_of
 from circuitry.machine import Outcome
@@ -81,11 +82,11 @@ def fallback_of(
         )
     if fallback is None and fallback_value is MISSING:
         if fallback_on is not None:
-            raise ConfigurationError(f"fallback_on={fallback_on!r} needs a fallback or a fallback_value")
+            raise ConfigurationError(f"fallback_on={shown(fallback_on)} needs a fallback or a fallback_value")
         return None
     if fallback is not None and not callable(fallback):
         raise ConfigurationError(
-            f"fallback={fallback!r} is not allowed: it must be callable; for a value use fallback_value="
+            f"fallback={shown(fallback)} is not allowed: it must be callable; for a value use fallback_value="
         )
 
     def value(*_args: object, **_kwargs: object) -> object:
@@ -101,7 +102,7 @@ def _types(value: object) -> tuple[type[BaseException], ...]:
     types = tuple(cast("Iterable[object]", value)) if several else (value,)
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
         raise ConfigurationError(
-            f"fallback_on={value!r} is not allowed: it must be an exception type, or several"
+            f"fallback_on={shown(value)} is not allowed: it must be an exception type, or several"
         )
     return cast("tuple[type[BaseException], ...]", types)
 

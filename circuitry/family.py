@@ -9,7 +9,7 @@ from typing import Any
 
 from circuitry.config import CircuitBreakerConfig
 from circuitry.faces import CircuitBreaker
-from circuitry.forking import LockHolder
+from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.metrics import CircuitBreakerMetrics
 
 MAX_KEYS = 1000
@@ -42,6 +42,7 @@ class CircuitFamily(LockHolder):
         self._names = {f"{name}[*]"}
         self._uses: list[tuple[int, Hashable]] = []  # a heap: a use of each member, mostly not its latest
         self._shared: CircuitBreaker | None = None
+        rearm_after_fork(self)
 
     def __getitem__(self, key: Hashable) -> CircuitBreaker:
         """The circuit of a key; it is made if it isn't there."""
@@ -69,12 +70,15 @@ class CircuitFamily(LockHolder):
         """A circuit for a new key, if there is room or room can be made."""
         text = str(key)  # runs the key's own code: not under the lock
         text = text if text.isprintable() else ascii(text)
+        evicted: object = None  # outlives the lock: what is dropped may have a finalizer
         with self._lock:
             breaker = self._members.get(key)
-            if breaker is None and len(self._members) >= self.max_keys and not self._evict():
-                if self._shared is None:
-                    self._shared = self._make(f"{self.name}[*]")
-                return self._shared
+            if breaker is None and len(self._members) >= self.max_keys:
+                evicted = self._evict()
+                if evicted is None:
+                    if self._shared is None:
+                        self._shared = self._make(f"{self.name}[*]")
+                    return self._shared
             if breaker is None:
                 breaker = self._members[key] = self._make(self._free(text))
                 breaker.used = self._tick()
@@ -82,25 +86,28 @@ class CircuitFamily(LockHolder):
                 heapq.heappush(self._uses, (breaker.used, key))
             return breaker
 
-    def _evict(self) -> bool:
-        """Let the least recently used closed member go.
+    def _evict(self) -> object:
+        """Let the least recently used closed member go: what is to be dropped, or None.
 
         The heap knows of a use that may not be the latest: what comes up with an old one goes back
         with its latest, so the work is paid for by the uses themselves.
         """
+        if len(self._uses) != len(self._members):  # Ctrl-C came between two steps
+            self._uses = [(breaker.used, key) for key, breaker in self._members.items()]
+            heapq.heapify(self._uses)
         kept: list[tuple[int, Hashable]] = []
-        evicted = False
-        while self._uses and not evicted:
-            known, key = heapq.heappop(self._uses)
-            breaker = self._members[key]
-            if breaker.used != known:
-                heapq.heappush(self._uses, (breaker.used, key))
+        evicted: object = None
+        while self._uses and evicted is None:
+            use = heapq.heappop(self._uses)
+            breaker = self._members[use[1]]
+            if breaker.used != use[0]:
+                heapq.heappush(self._uses, (breaker.used, use[1]))
             elif breaker.is_as_new:
-                del self._members[key]
+                del self._members[use[1]]
                 self._names.discard(breaker.name)
-                evicted = True
+                evicted = (use, breaker)
             else:
-                kept.append((known, key))
+                kept.append(use)
         for use in kept:
             heapq.heappush(self._uses, use)
         return evicted

@@ -14,7 +14,6 @@ class LockHolder:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        _holders.add(self)
 
     def _rearm(self) -> None:
         self._lock = Lock()
@@ -23,9 +22,18 @@ class LockHolder:
 _holders: weakref.WeakSet[LockHolder] = weakref.WeakSet()
 
 
+def rearm_after_fork(holder: LockHolder) -> None:
+    """See to the lock of something that is wholly made."""
+    _holders.add(holder)
+
+
 def holders() -> list[LockHolder]:
     """All that somebody still holds."""
-    return list(_holders)
+    while True:
+        try:
+            return list(_holders)
+        except RuntimeError:  # another thread has just made one
+            pass
 
 
 def _rearm_all() -> None:

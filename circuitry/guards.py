@@ -39,11 +39,13 @@ Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 class Terms(NamedTuple):
     """What a guard goes by: one breaker or, in a family, who chooses one for each call.
 
-    `remember` is told of each good result, with the arguments of its call.
+    `judge` is the decoration's own, if it has one; else the breaker judges. `result_failed` tests what
+    is returned, and `remember` is told of each good result, with the arguments of its call.
     """
 
     breaker: Any  # a Breaker; None beside `choose`
     judge: Judge | None = None
+    result_failed: Callable[[object], bool] | None = None
     fallback: Fallback | None = None
     choose: Callable[..., Breaker] | None = None
     remember: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None
@@ -88,8 +90,7 @@ def check_guard(fn: object, terms: Terms) -> None:
 
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
-    single, judge, fallback, choose, remember = terms
-    result_failed = judge.result_failed if judge is not None and judge.judges_results else None
+    single, judge, result_failed, fallback, choose, remember = terms
     count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
 
@@ -134,8 +135,7 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
-    single, judge, fallback, choose, remember = terms
-    result_failed = judge.result_failed if judge is not None and judge.judges_results else None
+    single, judge, result_failed, fallback, choose, remember = terms
     count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -176,7 +176,7 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a generator function from the first `next` to the end of the iteration."""
-    single, judge, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, _ = terms
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -226,7 +226,7 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard an async generator function from the first `anext` to the end of the iteration."""
-    single, judge, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, _ = terms
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -317,7 +317,7 @@ _STREAMS: dict[type, Callable[[Callable[..., Any], Terms], Guard]] = {
 def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     """What the caller gets in place of `result`: the same kind of thing, under the call's permit."""
     if hasattr(result, "add_done_callback"):
-        return _watch(result, permit, terms.judge)
+        return _watch(result, permit, terms)
     admitted: Any = Admitted(permit, result)
     terms = terms._replace(breaker=admitted, choose=None, remember=None)
     make = guard_coroutine if inspect.isawaitable(result) else _STREAMS[result.__class__]
@@ -328,7 +328,7 @@ def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     return guarded(*args, **kwargs)
 
 
-def _watch(future: Any, permit: Permit, judge: Judge | None) -> Any:
+def _watch(future: Any, permit: Permit, terms: Terms) -> Any:
     """A future is the caller's own object, with its methods and its identity: it is only watched."""
 
     def done(future: Any) -> None:
@@ -338,8 +338,8 @@ def _watch(future: Any, permit: Permit, judge: Judge | None) -> Any:
         # `exception()` would tell asyncio that somebody has seen it, and hide a forgotten error.
         error = future._exception if hasattr(future, "_exception") else future.exception()
         if error is not None:
-            permit.ended(error, judge)
-        elif judge is not None and judge.result_failed(future.result()):
+            permit.ended(error, terms.judge)
+        elif terms.result_failed is not None and terms.result_failed(future.result()):
             permit.failure()
         else:
             permit.success()

@@ -10,9 +10,8 @@ from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from circuitry.config import check_count, check_seconds, logger
-from circuitry.errors import ConfigurationError
-from circuitry.forking import LockHolder
+from circuitry.config import check_count, check_seconds, logger, refuse
+from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.kinds import is_async
 
 
@@ -46,6 +45,7 @@ class Memory(LockHolder):
         self._terms = terms
         self._bound = _takes_self(fn)
         self._kept: OrderedDict[Hashable, Good] = OrderedDict()
+        rearm_after_fork(self)
 
     def keep(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Keep a good result; what can't be told apart by its arguments isn't kept, but logged."""
@@ -54,11 +54,13 @@ class Memory(LockHolder):
         except Exception:
             logger.exception("last_good keeps nothing of this call, since it has no key for it")
             return
+        good = Good(result, self._terms.clock())
+        dropped: list[object] = []  # outlives the lock: results may have finalizers
         with self._lock:
-            self._kept[key] = Good(result, self._terms.clock())
-            self._kept.move_to_end(key)
+            dropped.append(self._kept.pop(key, None))
+            self._kept[key] = good
             if len(self._kept) > self._terms.max_size:
-                self._kept.popitem(last=False)
+                dropped.append(self._kept.popitem(last=False))
 
     def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
         """The last good result, or else what it should have stood in for."""
@@ -96,6 +98,7 @@ class LastGood(LockHolder):
         self.key = key
         self.clock = clock
         self._memories: weakref.WeakKeyDictionary[Callable[..., Any], Memory] = weakref.WeakKeyDictionary()
+        rearm_after_fork(self)
 
     def memory(self, fn: Callable[..., Any]) -> Memory:
         """The memory of one function."""
@@ -134,7 +137,7 @@ def last_good(
     age = float("inf") if max_age is None else check_seconds("max_age", max_age)
     check_count("max_size", max_size)
     if key is not None and (not callable(key) or is_async(key)):
-        raise ConfigurationError(f"key={key!r} is not allowed: it must be a plain function of the arguments")
+        refuse("key", key, "a plain function of the arguments")
     return LastGood(age, max_size, key, clock)
 
 

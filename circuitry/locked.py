@@ -17,7 +17,7 @@ from time import time as unix_seconds
 from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, check_name
 from circuitry.events import TransitionEvent
-from circuitry.forking import holders
+from circuitry.forking import holders, rearm_after_fork
 from circuitry.listening import Listening
 from circuitry.machine import Circuit, CircuitState, Outcome, Probe, Reason
 from circuitry.metrics import Totals
@@ -54,6 +54,7 @@ class LockedCircuit(Listening):
         self._clock = clock
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
+        rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine."""

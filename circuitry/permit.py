@@ -83,7 +83,7 @@ class Permit:
         if error is None:
             self.success()
         else:
-            self.ended(error, self._breaker.judge)
+            self.ended(error, None)
         return False
 
     def __del__(self) -> None:

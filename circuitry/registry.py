@@ -18,11 +18,12 @@ from circuitry.config import (
     check_fields,
     check_name,
     refuse,
+    shown,
 )
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily
-from circuitry.forking import LockHolder
+from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.settings import Given, Store, check_store, given_of
 
@@ -58,6 +59,7 @@ class CircuitRegistry(LockHolder):
         self._entries: dict[str, Entry] = {}
         self._file: Mapping[str, operator.Table] | None = None
         self._store: Store | None = None
+        rearm_after_fork(self)
 
     # -- Finding -------------------------------------------------------------------------------------
 
@@ -156,18 +158,21 @@ class CircuitRegistry(LockHolder):
 
     def _put(self, name: str, given: Given, *, family: bool) -> CircuitBreaker | CircuitFamily:
         """A circuit under an automatic name: it takes the place of an earlier one."""
+        circuit = self._make_family(name, given) if family else self._make_breaker(name, given)
         with self._lock:
-            circuit = self._make_family(name, given) if family else self._make_breaker(name, given)
             self._entries[name] = Entry(circuit, given)
-            return circuit
+        return circuit
 
     def _entry(self, name: str, given: Given, make: Callable[..., Any]) -> Entry:
+        """The entry of this name. What is made for it is made without the lock, and may come too late."""
+        file = self._operators_file()
+        made = None if name in self._entries else Entry(make(name, given), given)
         changes: list[Change] = []
         with self._lock:
-            entry = self._entries.get(name)
-            if entry is None:
-                entry = self._entries[name] = Entry(make(name, given), given)
-            elif given:
+            entry = self._entries.setdefault(name, made) if made is not None else self._entries[name]
+            if entry is made and self._file is not file:
+                changes = list(self._changes(entry, self._operators_file()))
+            elif entry is not made and given:
                 changes = self._settle(name, entry, given)
         _carry_out(changes)
         return entry
@@ -182,6 +187,8 @@ class CircuitRegistry(LockHolder):
                 f"now: {_shown(given)}"
             )
         late = given.keys() - {"config"}
+        if "config" in given and given["config"].failure_if is not None:
+            late |= {"failure_if"}  # what was decorated before doesn't look at its results
         if late:
             raise ConfigurationError(
                 f"circuit {name!r} exists already: only who names it first can give {min(late)}="
@@ -303,7 +310,7 @@ def _carry_out(changes: Iterable[Change]) -> None:
 
 
 def _shown(given: Given) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return ", ".join(f"{name}={shown(value)}" for name, value in given.items())
 
 
 #: The registry of this process.

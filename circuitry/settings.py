@@ -20,6 +20,7 @@ from circuitry.config import (
     check_count,
     check_fields,
     refuse,
+    shown,
 )
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, fallback_of
@@ -95,7 +96,7 @@ def preset_named(name: object) -> CircuitBreakerConfig:
         ConfigurationError: there is none.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ConfigurationError(f"preset={name!r} is not known: there are {', '.join(PRESETS)}")
+        raise ConfigurationError(f"preset={shown(name)} is not known: there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
@@ -110,9 +111,11 @@ def config_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Ci
     """
     config, preset = settings.get("config"), settings.get("preset")
     if config is not None and preset is not None:
-        raise ConfigurationError(f"config={config!r} and preset={preset!r} contradict each other: give one")
+        raise ConfigurationError(
+            f"config={shown(config)} and preset={shown(preset)} contradict each other: give one"
+        )
     if config is not None and not isinstance(config, CircuitBreakerConfig):
-        raise ConfigurationError(f"config={config!r} is not allowed: it must be a CircuitBreakerConfig")
+        refuse("config", config, "a CircuitBreakerConfig")
     if preset is not None:
         config = preset_named(preset)
     beside = {name: settings[name] for name in fields if name in settings}
@@ -139,9 +142,9 @@ def given_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Giv
 
 
 def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge | None:
-    """Who judges for a decoration: what it says itself, else what its breaker says."""
+    """Who judges for a decoration that says something itself; None where its breaker judges."""
     own = {name: settings[name] for name in JUDGING if name in settings}
-    return Judge.of(config.replace(**own))
+    return Judge(config.replace(**own)) if own else None
 
 
 def stand_in_of(settings: Mapping[str, Any]) -> Fallback | None:
@@ -165,8 +168,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     key = settings.get("key")
     if key is None:
         if settings.get("max_keys") is not None:
-            raise ConfigurationError(f"max_keys={settings['max_keys']!r} bounds a family: it needs key=")
+            raise ConfigurationError(f"max_keys={shown(settings['max_keys'])} bounds a family: it needs key=")
         return
     if not callable(key) or is_async(key):
-        raise ConfigurationError(f"key={key!r} is not allowed: it must be a plain function of the arguments")
+        refuse("key", key, "a plain function of the arguments")
     check_count("max_keys", settings.get("max_keys", 1))

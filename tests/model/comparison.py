@@ -1,0 +1,164 @@
+"""The rules by which Hypothesis plays with a circuit and with the reference at once.
+
+After each move everything that can be seen of the two must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from circuitry.machine import CircuitState, Outcome, Reason
+
+from .drivers import START, Driver, End
+from .reference import CLOSED, DISABLED, FORCED_OPEN, ORDERS, SHADOW, Reference, Rejected, Rules
+
+#: Moments are multiples of this, so that sums of them are exact and equal instants are frequent.
+TICK = 0.125
+
+rules = st.builds(
+    Rules,
+    failure_threshold=st.integers(1, 4),
+    success_threshold=st.integers(1, 4),
+    timeout_duration=st.sampled_from([2.0, 1.0, 5.0, TICK]),
+    half_open_max_calls=st.integers(1, 3),
+    probe_timeout=st.sampled_from([1.0, 2.0, TICK, 5.0]),
+)
+initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
+durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])
+outcomes = st.sampled_from(list(Outcome))
+numbers = st.integers(0, 11)
+
+#: What the moves of all runs have met, to show that they aren't idle.
+met: set[str] = set()
+
+
+class Comparison(RuleBasedStateMachine):
+    """One circuit and its reference."""
+
+    driver: Driver | None = None
+
+    def __init__(self, make: Callable[[Rules, CircuitState], Driver]) -> None:
+        super().__init__()
+        self.make = make
+        self.pending: list[tuple[int, End]] = []
+
+    @initialize(rules=rules, initial=initial_states, before=st.sampled_from(["probe", "open", "new"]))
+    def begin_anew(self, rules: Rules, initial: CircuitState, before: str) -> None:
+        self.reference = Reference(rules, initial, START)
+        self.driver = self.make(rules, initial)
+        self.a_call_begins(0)
+        if before != "new":
+            self.an_outage(0)
+        if before == "probe":
+            self._advance(rules.timeout_duration)
+            self.a_call_begins(0)
+
+    # -- Moves ---------------------------------------------------------------------------------------
+
+    @rule(seconds=durations)
+    def time_passes(self, seconds: float) -> None:
+        self._advance(seconds)
+
+    @rule(which=st.sampled_from(["timeout_duration", "probe_timeout"]))
+    def as_much_time_passes_as_somebody_waits(self, which: str) -> None:
+        self._advance(getattr(self.reference.rules, which))
+
+    @precondition(lambda self: self._wait() > 0)
+    @rule(early=st.sampled_from([0.0, 0.0, TICK]))
+    def the_deadline_comes(self, early: float) -> None:
+        self._advance(self._wait() - early)
+
+    @rule(way=numbers)
+    def a_call_begins(self, way: int) -> None:
+        verdict = self.driver.begin(self.driver.ways[way % len(self.driver.ways)])
+        self._called(verdict)
+
+    @precondition(lambda self: self.reference.story().here.judged is not CLOSED)
+    @rule(way=numbers)
+    def all_calls_hang(self, way: int) -> None:
+        for _ in range(self.reference.rules.half_open_max_calls):
+            self.a_call_begins(way)
+        self._advance(self.reference.rules.probe_timeout)
+
+    @precondition(lambda self: self.pending)
+    @rule(which=numbers, outcome=outcomes, cause=st.sampled_from(["refused", "timed out"]))
+    def a_call_ends(self, which: int, outcome: Outcome, cause: str) -> None:
+        self._end(which % len(self.pending), outcome, cause)
+
+    @rule(way=numbers, outcome=outcomes)
+    def a_whole_call(self, way: int, outcome: Outcome) -> None:
+        self._whole(way, outcome)
+
+    @rule(way=numbers)
+    def an_outage(self, way: int) -> None:
+        for _ in range(self.reference.rules.failure_threshold):
+            self._whole(way, Outcome.FAILURE)
+
+    @rule(way=numbers)
+    def all_is_well(self, way: int) -> None:
+        for _ in range(self.reference.rules.success_threshold):
+            self._whole(way, Outcome.SUCCESS)
+
+    @precondition(lambda self: len(self.reference.history) % 6 == 5)  # seldom
+    @rule(reason=st.sampled_from(list(ORDERS)))
+    def an_operator_speaks(self, reason: Reason) -> None:
+        self.driver.administer(reason)
+        self.reference.administer(reason)
+
+    # -- What has to hold --------------------------------------------------------------------------------
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        seen, expected = self.driver.facts(), self.reference.facts()
+        assert seen == {name: expected[name] for name in seen}
+        met.update(f"{old} {reason}" for old, _, reason, *_ in expected["events"])
+
+    def teardown(self) -> None:
+        if self.driver is not None:
+            self.pending.clear()
+            self.driver.stop()
+
+    # -- How -------------------------------------------------------------------------------------------
+
+    def _wait(self) -> float:
+        wait: float = self.reference.facts()["retry_after"]
+        return wait
+
+    def _advance(self, seconds: float) -> None:
+        self.driver.advance(seconds)
+        self.reference.advance(seconds)
+
+    def _called(self, verdict: Rejected | End) -> None:
+        number = self._asked(verdict if isinstance(verdict, Rejected) else None)
+        if not isinstance(verdict, Rejected):
+            self.pending.append((number, verdict))
+
+    def _whole(self, way: int, outcome: Outcome) -> None:
+        verdict = self.driver.run(self.driver.short[way % len(self.driver.short)], outcome, "down")
+        number = self._asked(verdict)
+        if verdict is None:
+            self.reference.end(number, outcome, "down")
+
+    def _asked(self, told: Rejected | None) -> int:
+        """The reference asks for a call too, and must be told the same."""
+        number, rejected = self.reference.call()
+        assert told == rejected
+        met.update(["waived"] * self.reference.story().calls[number].waived)
+        return number
+
+    def _end(self, place: int, outcome: Outcome, cause: str) -> None:
+        call, end = self.pending.pop(place)
+        self._remember(call, outcome)
+        end(outcome, cause)
+        self.reference.end(call, outcome, cause)
+
+    def _remember(self, number: int, outcome: Outcome) -> None:
+        story = self.reference.story()
+        call = story.calls[number]
+        if call.stay is not story.here:
+            met.add(f"late {outcome.value}")
+        elif story.here.judged is CircuitState.HALF_OPEN and call not in story.holding(self.reference.now):
+            met.add(f"lapsed {outcome.value}")

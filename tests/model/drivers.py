@@ -1,0 +1,181 @@
+"""What is held against the reference, each behind the same few verbs.
+
+A driver has one circuit, under settings and with a clock of its own. Whatever may differ between
+implementations is in here, so the rules of `comparison.py` are written once. A verdict is either
+the `Rejected` that the caller was told, or a function that ends the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, TooManyCallsError, machine
+from circuitry.machine import CircuitState, Outcome, Reason, Rejection
+from circuitry.testing import ManualClock
+
+from .reference import Rejected, Rules
+from .ways import SHORT, SYNC, ExcludedError, UnavailableError, error_of
+
+#: Ends a call that was let through; the cause is what a failure leaves in `last_failure`.
+End: TypeAlias = Callable[[Outcome, str], None]
+
+START = 1000.0
+
+
+class Driver(Protocol):
+    """One circuit that can be compared with the reference."""
+
+    #: The ways in which a call can be begun now and ended later, and those that do it at once.
+    ways: tuple[Any, ...]
+    short: tuple[Any, ...]
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def begin(self, way: Any) -> Rejected | End:
+        """Ask for a call."""
+
+    def run(self, way: Any, outcome: Outcome, cause: str) -> Rejected | None:
+        """Make a whole call that ends like this, if it is let through."""
+
+    def administer(self, reason: Reason) -> None:
+        """Say what an operator says."""
+
+    def facts(self) -> dict[str, Any]:
+        """As much of `reference.Story.facts` as can be seen of this circuit."""
+
+    def stop(self) -> None:
+        """Leave nothing behind."""
+
+
+class MachineDriver:
+    """The machine's steps, by themselves."""
+
+    ways = short = ("step",)
+
+    def __init__(self, rules: Rules, initial: CircuitState) -> None:
+        self.limits = machine.Limits(*rules)
+        self.now = START
+        self.circuit = machine.new(self.limits, initial)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+    def begin(self, way: Any) -> Rejected | End:
+        self.circuit, admission = machine.admit(self.circuit, self.limits, self.now)
+        if isinstance(admission, Rejection):
+            return Rejected(*admission)
+
+        def end(outcome: Outcome, cause: str) -> None:
+            step = (self.circuit, self.limits, admission, outcome, self.now, cause)
+            self.circuit = machine.record(*step)
+
+        return end
+
+    def run(self, way: Any, outcome: Outcome, cause: str) -> Rejected | None:
+        verdict = self.begin(way)
+        return verdict if isinstance(verdict, Rejected) else verdict(outcome, cause)
+
+    def administer(self, reason: Reason) -> None:
+        self.circuit = machine.administer(self.circuit, self.limits, reason)
+
+    def facts(self) -> dict[str, Any]:
+        circuit = self.circuit
+        return {
+            "state": circuit.state,
+            "failure_count": circuit.evidence.failures if circuit.evidence else 0,
+            "success_count": circuit.successes,
+            "half_open_calls": len(machine.in_flight(circuit, self.now)),
+            "retry_after": machine.retry_after(circuit, self.limits, self.now),
+            "shadow_state": circuit.judged if circuit.mode is CircuitState.SHADOW else None,
+            "generation": circuit.generation,
+            "cause": circuit.cause,
+        }
+
+    def stop(self) -> None:
+        pass
+
+
+class BreakerDriver:
+    """A breaker, used by one thread in every way that a call can be made."""
+
+    ways = SYNC
+    short = SHORT
+    kind: type[CircuitBreaker] = CircuitBreaker
+
+    def __init__(self, rules: Rules, initial: CircuitState) -> None:
+        self.clock = ManualClock(START)
+        config = CircuitBreakerConfig(
+            **rules._asdict(), initial_state=initial, exclude=ExcludedError, describe_failure=str
+        )
+        self.breaker = self.kind("netflix", config, clock=self.clock)
+        self.events: list[tuple[Any, ...]] = []
+        self.rejections: list[tuple[CircuitState, float]] = []
+        self.failures: list[BaseException | None] = []
+        self.breaker.on_transition(self._hear)
+        self.breaker.on_rejection(lambda event: self.rejections.append((event.state, event.retry_after)))
+        self.breaker.on_failure(lambda event: self.failures.append(event.error))
+        self.told: list[tuple[CircuitState, float]] = []  # what rejected callers were told
+
+    def _hear(self, event: Any) -> None:
+        heard = (event.old_state, event.new_state, event.reason, event.source, event.last_failure)
+        self.events.append(heard)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def begin(self, way: Any) -> Rejected | End:
+        try:
+            return self._begin(way)
+        except CircuitOpenError as error:
+            return self._rejected(error)
+
+    def _begin(self, way: Any) -> End:
+        end: End = way(self.breaker)
+        return end
+
+    def run(self, way: Any, outcome: Outcome, cause: str) -> Rejected | None:
+        try:
+            self._run(way, outcome, cause)
+        except CircuitOpenError as error:
+            return self._rejected(error)
+        except (UnavailableError, ExcludedError):
+            pass
+        return None
+
+    def _run(self, way: Any, outcome: Outcome, cause: str) -> None:
+        way(self.breaker, error_of(outcome, cause))
+
+    def _rejected(self, error: CircuitOpenError) -> Rejected:
+        assert isinstance(error, TooManyCallsError) == (error.state is CircuitState.HALF_OPEN)
+        assert error.circuit_name == "netflix"
+        self.told.append((error.state, error.retry_after))
+        return Rejected(error.state, error.retry_after, error.last_failure)
+
+    def administer(self, reason: Reason) -> None:
+        breaker = self.breaker
+        {
+            Reason.RESET: breaker.reset,
+            Reason.FORCED_OPEN: breaker.force_open,
+            Reason.DISABLED: breaker.disable,
+            Reason.SHADOWED: breaker.shadow,
+        }[reason]()
+
+    def facts(self) -> dict[str, Any]:
+        metrics = self.breaker.metrics()
+        assert self.breaker.state is metrics.state
+        assert self.breaker.failure_count == metrics.failure_count
+        assert self.breaker.success_count == metrics.success_count
+        assert self.rejections == self.told
+        assert len(self.failures) == metrics.failures
+        assert (metrics.last_failure_at is None) == (metrics.failures == 0)
+        names = (
+            "state failure_count success_count half_open_calls failure_rate recovery_attempts calls "
+            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered"
+        )
+        facts = {name: getattr(metrics, name) for name in names.split()}
+        return {**facts, "events": list(self.events)}
+
+    def stop(self) -> None:
+        pass

@@ -1,0 +1,276 @@
+"""What a circuit has to do, in the plainest words there are.
+
+The reference keeps one list, of what happened to the circuit and when. Whatever is asked of it,
+it tells the whole story again from that list: no counters, no deadlines, no slots that are given
+back, nothing that could be forgotten or kept too long. It is slow, and that is its point: it
+shares no idea with the implementation that it is held against.
+
+From circuitry it takes the names of things, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from circuitry.machine import CircuitState, Outcome, Reason
+
+CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
+FORCED_OPEN, DISABLED, SHADOW = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.SHADOW
+SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
+
+#: What an operator may say, and where the circuit then is.
+ORDERS = {
+    Reason.RESET: CLOSED,
+    Reason.FORCED_OPEN: FORCED_OPEN,
+    Reason.DISABLED: DISABLED,
+    Reason.SHADOWED: SHADOW,
+}
+
+
+class Rules(NamedTuple):
+    """The settings of a circuit."""
+
+    failure_threshold: int
+    success_threshold: int
+    timeout_duration: float
+    half_open_max_calls: int
+    probe_timeout: float
+
+
+# -- What can happen -----------------------------------------------------------------------------
+
+
+class Called(NamedTuple):
+    """Somebody asked to make a call. Calls are numbered as they come."""
+
+    at: float
+
+
+class Ended(NamedTuple):
+    """A call that had been let through came to its end."""
+
+    at: float
+    call: int
+    outcome: Outcome
+    cause: str | None
+
+
+class Ordered(NamedTuple):
+    """An operator spoke."""
+
+    at: float
+    reason: Reason
+
+
+# -- The story that is told of it ------------------------------------------------------------------
+
+
+class Rejected(NamedTuple):
+    """What a call that isn't let through is told."""
+
+    state: CircuitState
+    retry_after: float
+    cause: str | None
+
+
+@dataclass
+class Call:
+    """A call: when it came, in which stay, and what it was told."""
+
+    at: float
+    stay: Stay
+    waived: bool = False  # only a shadow would have rejected it
+    rejected: Rejected | None = None
+    ended: bool = False
+
+
+@dataclass
+class Stay:
+    """One stay in one state: a generation."""
+
+    mode: CircuitState | None
+    judged: CircuitState
+    reason: Reason
+    since: float
+    cause: str | None
+    ends_before: int  # how many calls had ended when it began
+    admitted: list[Call] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)  # of calls admitted in it, ended in it
+
+    @property
+    def state(self) -> CircuitState:
+        return self.mode or self.judged
+
+
+class Story:
+    """Everything that came of a list of happenings."""
+
+    def __init__(self, rules: Rules, initial: CircuitState, history: list[Called | Ended | Ordered]) -> None:
+        self.rules = rules
+        self.calls: list[Call] = []
+        self.ends: list[Outcome] = []
+        self.stays: list[Stay] = []
+        reason = next(reason for reason, state in ORDERS.items() if state is initial)
+        self.obey(Ordered(0.0, reason))
+        tell = {Called: self.call, Ended: self.end, Ordered: self.obey}
+        for happening in history:
+            tell[type(happening)](happening)
+
+    @property
+    def here(self) -> Stay:
+        return self.stays[-1]
+
+    def go(self, judged: CircuitState, reason: Reason, at: float, cause: str | None = None) -> None:
+        self.stays.append(Stay(self.here.mode, judged, reason, at, cause, len(self.ends)))
+
+    # -- What happens -----------------------------------------------------------------------------
+
+    def obey(self, order: Ordered) -> None:
+        state = ORDERS[order.reason]
+        mode = None if state is CLOSED else state
+        self.stays.append(Stay(mode, CLOSED, order.reason, order.at, None, len(self.ends)))
+
+    def call(self, called: Called) -> None:
+        at = called.at
+        if self.here.judged is OPEN and at >= self.here.since + self.rules.timeout_duration:
+            self.go(HALF_OPEN, Reason.TIMED_OUT, at, self.here.cause)
+        call = Call(at, self.here)
+        self.calls.append(call)
+        if self.lets_through(at):
+            self.here.admitted.append(call)
+        elif self.here.mode is SHADOW:
+            call.waived = True
+        else:
+            call.rejected = Rejected(self.here.state, self.retry_after(at), self.here.cause)
+
+    def lets_through(self, at: float) -> bool:
+        if self.here.mode is FORCED_OPEN or self.here.judged is OPEN:
+            return False
+        return self.here.judged is not HALF_OPEN or len(self.holding(at)) < self.rules.half_open_max_calls
+
+    def end(self, ended: Ended) -> None:
+        call = self.calls[ended.call]
+        call.ended = True
+        self.ends.append(ended.outcome)
+        here = self.here
+        if call.waived or call.stay is not here or here.mode is DISABLED:
+            return
+        here.outcomes.append(ended.outcome)
+        if here.judged is CLOSED and self.streak() >= self.rules.failure_threshold:
+            self.go(OPEN, Reason.TRIPPED, ended.at, ended.cause)
+        elif here.judged is HALF_OPEN and ended.outcome is FAILURE:
+            self.go(OPEN, Reason.PROBE_FAILED, ended.at, ended.cause)
+        elif here.judged is HALF_OPEN and self.probes_succeeded() >= self.rules.success_threshold:
+            self.go(CLOSED, Reason.RECOVERED, ended.at)
+
+    # -- What is the case --------------------------------------------------------------------------
+
+    def streak(self) -> int:
+        """Failures of closed calls, back to the last success."""
+        if self.here.judged is not CLOSED:
+            return 0
+        said = [outcome for outcome in self.here.outcomes if outcome is not IGNORED]
+        since = [place for place, outcome in enumerate(said, 1) if outcome is SUCCESS]
+        return len(said) - max(since, default=0)
+
+    def probes_succeeded(self) -> int:
+        return self.here.outcomes.count(SUCCESS) if self.here.judged is HALF_OPEN else 0
+
+    def holding(self, now: float) -> list[Call]:
+        """The probes that hold a slot."""
+        if self.here.judged is not HALF_OPEN:
+            return []
+        return [
+            call for call in self.here.admitted if not call.ended and now < call.at + self.rules.probe_timeout
+        ]
+
+    def retry_after(self, now: float) -> float:
+        here = self.here
+        if here.mode is not None:
+            return self.rules.timeout_duration if here.mode is FORCED_OPEN else 0.0
+        if here.judged is OPEN:
+            return max(0.0, here.since + self.rules.timeout_duration - now)
+        holding = self.holding(now)
+        if here.judged is CLOSED or len(holding) < self.rules.half_open_max_calls:
+            return 0.0
+        return min(call.at + self.rules.probe_timeout for call in holding) - now
+
+    def failure_rate(self) -> float:
+        """Among the calls that ended since a generation last began closed."""
+        begun = max(stay.ends_before for stay in self.stays if stay.judged is CLOSED)
+        failed, succeeded = (self.ends[begun:].count(outcome) for outcome in (FAILURE, SUCCESS))
+        return failed / (failed + succeeded) if failed else 0.0
+
+    def events(self) -> list[tuple[Any, ...]]:
+        """What listeners have heard: old state, new state, reason, source, cause."""
+        heard: list[tuple[Any, ...]] = []
+        for old, new in pairwise(self.stays):
+            if old.state is not new.state:
+                source = "admin" if new.reason in ORDERS else "local"
+                heard.append((old.state, new.state, new.reason, source, new.cause))
+            elif new.mode is SHADOW and old.judged is not new.judged:
+                heard.append((old.judged, new.judged, new.reason, "shadow", new.cause))
+        return heard
+
+    def facts(self, now: float) -> dict[str, Any]:
+        """Everything that can be seen of the circuit from outside."""
+        events = self.events()
+        entered = Counter(str(event[1]) for event in events if event[3] != "shadow")
+        return {
+            "state": self.here.state,
+            "failure_count": 0 if self.here.mode is DISABLED else self.streak(),
+            "success_count": self.probes_succeeded(),
+            "half_open_calls": len(self.holding(now)),
+            "failure_rate": self.failure_rate(),
+            "recovery_attempts": entered["half_open"],
+            "calls": len(self.ends),
+            "successes": self.ends.count(SUCCESS),
+            "failures": self.ends.count(FAILURE),
+            "ignored": self.ends.count(IGNORED),
+            "rejected": sum(call.rejected is not None for call in self.calls),
+            "opened": entered["open"],
+            "retry_after": self.retry_after(now),
+            "shadow_state": self.here.judged if self.here.mode is SHADOW else None,
+            "shadow_rejected": sum(call.waived for call in self.calls),
+            "entered": dict(entered),
+            "events": events,
+            "generation": len(self.stays) - 1,
+            "cause": self.here.cause,
+        }
+
+
+class Reference:
+    """The list of what happened, and the time."""
+
+    def __init__(self, rules: Rules, initial: CircuitState = CLOSED, now: float = 0.0) -> None:
+        self.rules = rules
+        self.initial = initial
+        self.now = now
+        self.history: list[Called | Ended | Ordered] = []
+        self._told = (-1, Story(rules, initial, []))  # the story of so many happenings
+
+    def story(self) -> Story:
+        if self._told[0] != len(self.history):
+            self._told = len(self.history), Story(self.rules, self.initial, self.history)
+        return self._told[1]
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+    def call(self) -> tuple[int, Rejected | None]:
+        """The number of the call; and what it is told, if it isn't let through."""
+        self.history.append(Called(self.now))
+        calls = self.story().calls
+        return len(calls) - 1, calls[-1].rejected
+
+    def end(self, call: int, outcome: Outcome, cause: str | None = None) -> None:
+        self.history.append(Ended(self.now, call, outcome, cause if outcome is FAILURE else None))
+
+    def administer(self, reason: Reason) -> None:
+        self.history.append(Ordered(self.now, reason))
+
+    def facts(self) -> dict[str, Any]:
+        return self.story().facts(self.now)
