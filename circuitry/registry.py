@@ -166,14 +166,15 @@ class CircuitRegistry(LockHolder):
     def _entry(self, name: str, given: Given, make: Callable[..., Any]) -> Entry:
         """The entry of this name. What is made for it is made without the lock, and may come too late."""
         file = self._operators_file()
-        made = None if name in self._entries else Entry(make(name, given), given)
+        entry = self._entries.get(name)
+        made = Entry(make(name, given), given) if entry is None else entry
         changes: list[Change] = []
         with self._lock:
-            entry = self._entries.setdefault(name, made) if made is not None else self._entries[name]
-            if entry is made and self._file is not file:
+            entry = self._entries.setdefault(name, made)
+            if entry is not made or made.given is not given:
+                changes = self._settle(name, entry, given) if given else []
+            elif self._file is not file:
                 changes = list(self._changes(entry, self._operators_file()))
-            elif entry is not made and given:
-                changes = self._settle(name, entry, given)
         _carry_out(changes)
         return entry
 

@@ -20,17 +20,17 @@ from circuitry.redis.views import Refusal, refusal
 LONGEST_LEASE = 5.0
 _TEN_YEARS_MS = 315_360_000_000  # further ahead, the server's microseconds would lose digits
 
-#: What a member of a fleet may do, as `ACL SETUSER` takes it. `{prefix}` is the setting. With a
-#: database other than 0, `+select` comes on top.
+#: What a member of a fleet may do, as `ACL SETUSER` takes it. `{prefix}` is the setting. Where the
+#: database isn't 0, `+select` comes on top.
 MEMBER_RIGHTS = (
-    "~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist +pttl "
+    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist +pttl "
     "+zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore +zremrangebyrank +rpush +ltrim "
     "+publish +subscribe +unsubscribe +ping +hello"
 )
 
 #: What somebody may do who only looks on: a command line, a page. No write among it.
 OBSERVER_RIGHTS = (
-    "~{prefix}* &{prefix}* +eval +evalsha +time +get +hmget +zcount +zrangebyscore +lrange +scan "
+    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +hmget +zcount +zrangebyscore +lrange +scan "
     "+subscribe +unsubscribe +ping +hello"
 )
 

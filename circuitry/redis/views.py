@@ -56,7 +56,7 @@ _SIGNS: dict[Refusal, tuple[str, ...]] = {
     Refusal.OOM: ("OOM", "used memory > 'maxmemory'"),
     Refusal.READONLY: ("READONLY", "against a read only replica"),
     Refusal.WRONGTYPE: ("WRONGTYPE", "wrong kind of value"),
-    Refusal.NOPERM: ("NOPERM", "no permissions", "user executing the script can't", "ACL failure"),
+    Refusal.NOPERM: ("NOPERM", "o permissions", "user executing the script can't", "ACL failure"),
     Refusal.BUSY: ("BUSY",),
     Refusal.LOADING: ("LOADING", "loading the dataset"),
 }

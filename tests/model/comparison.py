@@ -45,16 +45,18 @@ class Comparison(RuleBasedStateMachine):
         self.make = make
         self.pending: list[tuple[int, End]] = []
 
-    @initialize(rules=rules, initial=initial_states, before=st.sampled_from(["probe", "open", "new"]))
-    def begin_anew(self, rules: Rules, initial: CircuitState, before: str) -> None:
+    @initialize(
+        rules=rules, initial=initial_states, way=numbers, before=st.sampled_from(["probe", "open", "new"])
+    )
+    def begin_anew(self, rules: Rules, initial: CircuitState, way: int, before: str) -> None:
         self.reference = Reference(rules, initial, START)
         self.driver = self.make(rules, initial)
-        self.a_call_begins(0)
+        self.a_call_begins(way)
         if before != "new":
-            self.an_outage(0)
+            self.an_outage(way)
         if before == "probe":
             self._advance(rules.timeout_duration)
-            self.a_call_begins(0)
+            self.a_call_begins(way)
 
     # -- Moves ---------------------------------------------------------------------------------------
 
@@ -87,6 +89,19 @@ class Comparison(RuleBasedStateMachine):
     @rule(which=numbers, outcome=outcomes, cause=st.sampled_from(["refused", "timed out"]))
     def a_call_ends(self, which: int, outcome: Outcome, cause: str) -> None:
         self._end(which % len(self.pending), outcome, cause)
+
+    @precondition(lambda self: self.pending)
+    @rule(outcome=outcomes)
+    def all_calls_end(self, outcome: Outcome) -> None:
+        while self.pending:
+            self._end(0, outcome, "gone")
+
+    @precondition(lambda self: self.pending)
+    @rule(which=numbers, outcome=outcomes, way=numbers)
+    def a_call_takes_the_place_of_another(self, which: int, outcome: Outcome, way: int) -> None:
+        """Nobody looks in between: what one leaves behind, the next has to find."""
+        self._end(which % len(self.pending), outcome, "down")
+        self.a_call_begins(way)
 
     @rule(way=numbers, outcome=outcomes)
     def a_whole_call(self, way: int, outcome: Outcome) -> None:

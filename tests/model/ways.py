@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 from circuitry import CircuitBreaker
@@ -174,6 +175,16 @@ def whole_stream(breaker: CircuitBreaker, error: Exception | None) -> None:
         pass
 
 
+def stream_left(breaker: CircuitBreaker, error: Exception | None) -> None:
+    @breaker
+    def stream() -> Generator[None]:
+        ends(error)
+        yield
+
+    with closing(stream()) as items:
+        next(items)
+
+
 def ends(error: Exception | None) -> None:
     if error is not None:
         raise error
@@ -189,4 +200,4 @@ SYNC = (
     coroutine,
     function_that_returns_a_coroutine,
 )
-SHORT = (call, decorated, with_statement, whole_stream)
+SHORT = (call, decorated, with_statement, whole_stream, stream_left)

@@ -218,6 +218,17 @@ def test_a_member_that_comes_back_has_its_name_again() -> None:
         assert family[key].name == f"shard[{key}]"
 
 
+def test_the_bound_holds_after_ctrl_c_between_two_steps() -> None:
+    """The order of use is found again from the members."""
+    family = make_family(max_keys=3)
+    for key in ("a", "b", "c", "a"):
+        family[key]
+    family._uses.pop()
+    for key in ("d", "e"):
+        family[key]
+    assert set(names(family)) == {"shard[a]", "shard[d]", "shard[e]"}
+
+
 def test_members_of_a_family_in_shadow_make_room() -> None:
     """Nothing is sick here, so nobody needs to share."""
     family = make_family(max_keys=2, initial_state="shadow")

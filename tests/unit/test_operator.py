@@ -19,6 +19,7 @@ from circuitry import (
     circuit_of,
     registry,
 )
+from circuitry.gate import LOCAL
 from circuitry.testing import ManualClock
 
 pytestmark = [pytest.mark.core, pytest.mark.usefixtures("fresh")]
@@ -218,6 +219,17 @@ def test_the_circuit_for_surplus_keys_is_reached(load: Load) -> None:
     assert family["surplus"].config.failure_threshold == 30
     load('[circuits."shard[*]"]\nfailure_threshold = 40')
     assert family["surplus"].config.failure_threshold == 40
+
+
+def test_a_breaker_that_is_just_being_made_is_reached(load: Load) -> None:
+    class Store:
+        """The file comes while the breaker asks for its gate."""
+
+        def gate(self, breaker: CircuitBreaker) -> Any:
+            load("[circuits.netflix]\nfailure_threshold = 30")
+            return LOCAL
+
+    assert threshold(store=Store(), failure_threshold=7) == 30
 
 
 def test_a_breaker_of_ones_own_is_not_reached(load: Load) -> None:
