@@ -62,8 +62,10 @@ class GuardedObject(Guarded):
         """It is what it was."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        binds = instance is not None and hasattr(cast("object", self.__wrapped__), "__get__")
-        return MethodType(self, instance) if binds else self
+        bind = getattr(self.__wrapped__, "__get__", None)
+        if instance is None or bind is None or bind(instance, owner) is self.__wrapped__:
+            return self
+        return MethodType(self, instance)
 
     def __reduce__(self) -> str:
         if not hasattr(self, "__qualname__"):

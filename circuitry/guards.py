@@ -199,8 +199,11 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
                 try:
                     sent = yield item
                 except GeneratorExit:
-                    stream.close()
-                    raise
+                    value = stream.close()
+                    if value is None:  # it may give one since Python 3.13
+                        raise
+                    breaker.left_early(admission)
+                    return value
                 except BaseException as error:
                     item = stream.throw(error)
                 else:

@@ -23,15 +23,15 @@ _TEN_YEARS_MS = 315_360_000_000  # further ahead, the server's microseconds woul
 #: What a member of a fleet may do, as `ACL SETUSER` takes it. `{prefix}` is the setting. Where the
 #: database isn't 0, `+select` comes on top.
 MEMBER_RIGHTS = (
-    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist +pttl "
-    "+zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore +zremrangebyrank +rpush +ltrim "
+    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist "
+    "+pttl +zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore +zremrangebyrank +rpush +ltrim "
     "+publish +subscribe +unsubscribe +ping +hello"
 )
 
 #: What somebody may do who only looks on: a command line, a page. No write among it.
 OBSERVER_RIGHTS = (
-    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +hmget +zcount +zrangebyscore +lrange +scan "
-    "+subscribe +unsubscribe +ping +hello"
+    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +hmget +zcount +zrangebyscore +lrange "
+    "+scan +subscribe +unsubscribe +ping +hello"
 )
 
 

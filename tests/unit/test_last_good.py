@@ -161,10 +161,10 @@ def test_without_a_function_to_watch_there_is_none():
 
 
 def test_builtins_without_a_signature_can_be_remembered(breaker):
-    fetch = breaker(dict.fromkeys)
-    made = fetch(("a",))
+    largest = breaker(max)
+    assert largest(1, 2) == 2
     breaker.force_open()
-    assert fetch(("a",)) is made
+    assert largest(1, 2) == 2
 
 
 def test_a_memory_goes_with_its_function(breaker):
