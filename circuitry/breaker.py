@@ -70,10 +70,10 @@ class Breaker(LockedCircuit):
     ) -> None:
         super().__init__(name, config, clock)
         self.judge = Judge.of(config)
-        #: All that a success without a streak before it takes.
-        self.count = self.totals.successes.add
-        self._count_failure = self.totals.failures.add
-        self._count_rejected = self.totals.rejected.add
+        #: `next` of it is all that a success without a streak before it takes.
+        self.count = self.totals.successes.numbers
+        self._count_failure = self.totals.failures.numbers
+        self._count_rejected = self.totals.rejected.numbers
         self._last_failure_at: float | None = None
         self._gate = gate
 
@@ -87,7 +87,7 @@ class Breaker(LockedCircuit):
         """
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
-            self._count_rejected()
+            next(self._count_rejected)
             if self._on_rejection:
                 self._on_rejection.tell(RejectionEvent(self.name, OPEN, left))
             raise CircuitOpenError(self.name, OPEN, left, barrier[1])
@@ -100,7 +100,7 @@ class Breaker(LockedCircuit):
         """The same; differs only where a fleet must be asked."""
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
-            self._count_rejected()
+            next(self._count_rejected)
             if self._on_rejection:
                 self._on_rejection.tell(RejectionEvent(self.name, OPEN, left))
             raise CircuitOpenError(self.name, OPEN, left, barrier[1])
@@ -151,7 +151,7 @@ class Breaker(LockedCircuit):
 
     def success(self, admission: Admission) -> None:
         """A call that `admission` let through has succeeded."""
-        self.count()
+        next(self.count)
         if admission.run:
             if admission.success():
                 self._record(admission, SUCCESS, None)
@@ -172,14 +172,12 @@ class Breaker(LockedCircuit):
         """
         if judge is None:
             judge = self.judge
-        if judge is not None:
-            outcome = judge.error(error)
-        else:
-            outcome = FAILURE if isinstance(error, Exception) else IGNORED
-        if outcome is not FAILURE:
-            self.ignore(admission) if outcome is IGNORED else self.success(admission)
-            return outcome
-        self._count_failure()
+        if judge is not None or not isinstance(error, Exception):
+            outcome = IGNORED if judge is None else judge.error(error)
+            if outcome is not FAILURE:
+                self.ignore(admission) if outcome is IGNORED else self.success(admission)
+                return outcome
+        next(self._count_failure)
         self._last_failure_at = unix_seconds()
         if admission.failure():
             self._record(admission, FAILURE, self._describe(error))
@@ -203,7 +201,7 @@ class Breaker(LockedCircuit):
 
         The garbage collector closes abandoned streams, and may run while this thread holds the lock.
         """
-        self.count()
+        next(self.count)
         if isinstance(admission, Probe):
             self._dropped.append((admission, SUCCESS))
         elif admission.run:

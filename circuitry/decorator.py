@@ -24,6 +24,7 @@ from circuitry.settings import (
     judge_of,
     stand_in_of,
 )
+from circuitry.windows import Evidence
 
 C = TypeVar("C", CircuitBreaker, CircuitFamily)
 
@@ -79,12 +80,22 @@ class Decoration(metaclass=BlockType):
         admission: Admission | None = breaker.evidence
         if admission is None:
             admission = breaker.admit()
-        breaker._enter(self._blocks, calling_frame(1), admission)
+        frame, blocks = calling_frame(1), self._blocks
+        if breaker.fallback is None and frame not in blocks:
+            blocks[frame] = admission
+        else:
+            breaker._enter(blocks, frame, admission)
         return breaker
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
         breaker: Any = self._breaker
-        left: Literal[False] = breaker._left(self._blocks, calling_frame(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        evidence: Evidence | None = breaker.evidence
+        held = blocks.pop(frame, None)
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            next(breaker.count)
+            return False
+        left: Literal[False] = breaker._left(blocks, frame, held, error)
         return left
 
     async def __aenter__(self) -> CircuitBreaker:
@@ -94,18 +105,28 @@ class Decoration(metaclass=BlockType):
         admission: Admission | None = breaker.evidence
         if admission is None:
             admission = await breaker.admit_async()
-        breaker._enter(self._blocks, calling_frame(1), admission)
+        frame, blocks = calling_frame(1), self._blocks
+        if breaker.fallback is None and frame not in blocks:
+            blocks[frame] = admission
+        else:
+            breaker._enter(blocks, frame, admission)
         return breaker
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
         breaker: Any = self._breaker
-        left: Literal[False] = breaker._left(self._blocks, calling_frame(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        evidence: Evidence | None = breaker.evidence
+        held = blocks.pop(frame, None)
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            next(breaker.count)
+            return False
+        left: Literal[False] = breaker._left(blocks, frame, held, error)
         return left
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
         """The end of the block that was entered in `frame`."""
         breaker: Any = self._breaker
-        left: Literal[False] = breaker._left(self._blocks, frame, error)
+        left: Literal[False] = breaker._left(self._blocks, frame, self._blocks.pop(frame, None), error)
         return left
 
     def _found(self) -> CircuitBreaker:

@@ -8,7 +8,7 @@ from sys import _getframe as calling_frame
 from types import FrameType
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
-from circuitry.blocks import Blocks, BlockType, Nested, frame_of
+from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
 from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse, result_test
 from circuitry.decorate import F, decorate
@@ -127,24 +127,42 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         admission: Admission | None = self.evidence
         if admission is None:
             admission = self.admit()
-        self._enter(self._blocks, calling_frame(1), admission)
+        frame, blocks = calling_frame(1), self._blocks
+        if self.fallback is None and frame not in blocks:
+            blocks[frame] = admission
+        else:
+            self._enter(blocks, frame, admission)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._left(self._blocks, calling_frame(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        held, evidence = blocks.pop(frame, None), self.evidence
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            next(self.count)
+            return False
+        return self._left(blocks, frame, held, error)
 
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
             admission = await self.admit_async()
-        self._enter(self._blocks, calling_frame(1), admission)
+        frame, blocks = calling_frame(1), self._blocks
+        if self.fallback is None and frame not in blocks:
+            blocks[frame] = admission
+        else:
+            self._enter(blocks, frame, admission)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> Literal[False]:
-        return self._left(self._blocks, calling_frame(1), error)
+        frame, blocks = calling_frame(1), self._blocks
+        held, evidence = blocks.pop(frame, None), self.evidence
+        if error is None and held is evidence and evidence is not None and not evidence.run:
+            next(self.count)
+            return False
+        return self._left(blocks, frame, held, error)
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        return self._left(self._blocks, frame, error)
+        return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
 
     def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
         """The beginning of a block in `frame`."""
@@ -159,12 +177,10 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         else:
             blocks[frame] = admission
 
-    def _left(self, blocks: Blocks, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        """The end of the block that was entered in `frame`."""
-        held, evidence = blocks.pop(frame, None), self.evidence
-        if error is None and held is evidence and evidence is not None and not evidence.run:
-            self.count()
-            return False
+    def _left(
+        self, blocks: Blocks, frame: FrameType, held: Held | None, error: BaseException | None
+    ) -> Literal[False]:
+        """The end of the block that was entered in `frame`, which held `held`."""
         if held is None:
             frame = frame_of(blocks, frame)
             held = blocks.pop(frame)

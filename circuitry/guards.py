@@ -91,12 +91,15 @@ def check_guard(fn: object, terms: Terms) -> None:
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
     single, judge, result_failed, fallback, choose, remember = terms
-    count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
+    skips = choose is None and remember is None and result_failed is None
+    count = single.count if skips else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
-        breaker: Breaker = single if choose is None else choose(*args, **kwargs)
+        breaker = single
+        if breaker is None:
+            breaker = choose(*args, **kwargs)
         admission: Admission | None = breaker.evidence
         if admission is None:
             if fallback is None:
@@ -108,7 +111,7 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
                     breaker.stood_in(rejection)
                     return fallback.serve(rejection, args, kwargs)
         try:
-            result = fn(*args, **kwargs)
+            result = fn(*args, **kwargs) if kwargs else fn(*args)  # `**` copies, even nothing
         except BaseException as error:
             outcome = breaker.ended(admission, error, judge)
             if fallback is None or not fallback.serves(outcome, error):
@@ -120,14 +123,14 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
                 permit = Permit(breaker, admission)
                 return _hand_over(result, permit, terms, (args, kwargs))
             plain = result.__class__
-        if result_failed is not None and result_failed(result):
+        if count is not None and not admission.run:
+            next(count)
+        elif result_failed is not None and result_failed(result):
             breaker.failure(admission, None)
-        elif count is None or admission.run:
+        else:
             breaker.success(admission)
             if remember is not None:
                 remember(args, kwargs, result)
-        else:
-            count()
         return result
 
     return guarded
@@ -136,10 +139,13 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
     single, judge, result_failed, fallback, choose, remember = terms
-    count = single.count if choose is None and remember is None else None  # None: nothing can be skipped
+    skips = choose is None and remember is None and result_failed is None
+    count = single.count if skips else None  # None: nothing can be skipped
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        breaker: Breaker = single if choose is None else choose(*args, **kwargs)
+        breaker = single
+        if breaker is None:
+            breaker = choose(*args, **kwargs)
         admission: Admission | None = breaker.evidence
         if admission is None:
             if fallback is None:
@@ -151,21 +157,21 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
                     breaker.stood_in(rejection)
                     return await fallback.serve_async(rejection, args, kwargs)
         try:
-            result = await fn(*args, **kwargs)
+            result = await (fn(*args, **kwargs) if kwargs else fn(*args))
         except BaseException as error:
             outcome = breaker.ended(admission, error, judge)
             if fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)
             return await fallback.serve_async(error, args, kwargs)
-        if result_failed is not None and result_failed(result):
+        if count is not None and not admission.run:
+            next(count)
+        elif result_failed is not None and result_failed(result):
             breaker.failure(admission, None)
-        elif count is None or admission.run:
+        else:
             breaker.success(admission)
             if remember is not None:
                 remember(args, kwargs, result)
-        else:
-            count()
         return result
 
     return guarded

@@ -45,24 +45,24 @@ class Streak:
     def __init__(self, limit: int, failures: int = 0) -> None:
         self.limit = limit
         self.run = failures > 0
-        self._next = itertools.count(failures + 1).__next__
+        self._next = itertools.count(failures + 1)
 
     @property
     def failures(self) -> int:
         """How many failures in a row."""
-        shown = repr(self._next.__self__)  # type: ignore[attr-defined]
+        shown = repr(self._next)
         return int(shown[len("count(") : -1]) - 1  # "count(3)": the next number, without taking it
 
     def failure(self) -> bool:
         """Count a failure; True if it completes the streak (for a caller that raced, too)."""
-        failures = self._next()
+        failures = next(self._next)
         self.run = True
         return failures >= self.limit
 
     def success(self) -> bool:
         """End the streak. Its mark goes first: a failure that comes between sets it again."""
         self.run = False
-        self._next = itertools.count(1).__next__
+        self._next = itertools.count(1)
         return False
 
     def __copy__(self) -> Streak:

@@ -6,8 +6,6 @@ import pytest
 
 from circuitry.machine import CircuitState
 
-pytestmark = pytest.mark.core
-
 FORCED_OPEN, SHADOW = CircuitState.FORCED_OPEN, CircuitState.SHADOW
 
 

@@ -31,7 +31,6 @@ def compare(make_fleet, examples):
     run_state_machine_as_test(lambda: comparison.Comparison(make), settings=given)
 
 
-@pytest.mark.core
 def test_the_script_does_what_the_reference_does(make_fleet, server):
     """At some length on one kind of server, and on the others as far as a difference would show."""
     compare(make_fleet, 30 if server.kind == HERE[-1] else 6)

@@ -199,7 +199,6 @@ def run(request, make_fleet):
     return run
 
 
-@pytest.mark.core
 @on_one_server
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_a_fault_is_found(run, fault):

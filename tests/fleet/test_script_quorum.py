@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.core
-
 
 def prepare(make_fleet):
     """Four members, two of which have to see failures."""

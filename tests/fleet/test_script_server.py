@@ -16,8 +16,6 @@ from circuitry.redis.views import Refusal, history_of, message_of, refusal, view
 from .model_fleet import Fleet
 from .servers import needed, on_one_server
 
-pytestmark = pytest.mark.core
-
 
 @contextlib.contextmanager
 def refused(reason):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.core
-
 
 def prepare(make_fleet):
     """Four members; the probe of `a` has just reopened the circuit."""
