@@ -43,11 +43,11 @@ class Terms(NamedTuple):
     is returned, and `remember` is told of each good result, with the arguments of its call.
     """
 
-    breaker: Any  # a Breaker; None beside `choose`
+    breaker: Any  # a Breaker, or None
     judge: Judge | None = None
     result_failed: Callable[[object], bool] | None = None
     fallback: Fallback | None = None
-    choose: Callable[..., Breaker] | None = None
+    choose: Any = None  # a Callable[..., Breaker], where `breaker` is None
     remember: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None
 
 
@@ -91,16 +91,16 @@ def check_guard(fn: object, terms: Terms) -> None:
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
     single, judge, result_failed, fallback, choose, remember = terms
-    skips = choose is None and remember is None and result_failed is None
+    skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
-        breaker = single
+        breaker: Any = single
         if breaker is None:
             breaker = choose(*args, **kwargs)
-        admission: Admission | None = breaker.evidence
+        admission: Any = breaker.evidence
         if admission is None:
             if fallback is None:
                 admission = breaker.admit()
@@ -139,14 +139,14 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
     single, judge, result_failed, fallback, choose, remember = terms
-    skips = choose is None and remember is None and result_failed is None
+    skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        breaker = single
+        breaker: Any = single
         if breaker is None:
             breaker = choose(*args, **kwargs)
-        admission: Admission | None = breaker.evidence
+        admission: Any = breaker.evidence
         if admission is None:
             if fallback is None:
                 admission = await breaker.admit_async()
