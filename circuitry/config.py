@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import logging
 import math
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -183,8 +182,10 @@ class Judge:
         return self._failure_if is not None and _asked("failure_if", self._failure_if, result)
 
 
-#: The Unicode categories that no name has: control characters, and halves of a surrogate pair.
-UNNAMEABLE = ("Cc", "Cs")
+def is_unnameable(char: str) -> bool:
+    """Control characters, and halves of a surrogate pair."""
+    code = ord(char)
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
 
 
 def result_test(judge: Judge | None) -> Callable[[object], bool] | None:
@@ -210,11 +211,7 @@ def check_name(name: object) -> str:
     Raises:
         ConfigurationError: it isn't.
     """
-    if (
-        not isinstance(name, str)
-        or not name
-        or any(unicodedata.category(char) in UNNAMEABLE for char in name)
-    ):
+    if not isinstance(name, str) or not name or any(map(is_unnameable, name)):
         refuse("name", name, "a text that isn't empty and has no control characters")
     return name
 

@@ -9,11 +9,10 @@ Redis Cluster wants all keys of a circuit in one slot, which it picks by the tex
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from circuitry.config import UNNAMEABLE, check_name, refuse
+from circuitry.config import check_name, is_unnameable, refuse
 
 PREFIX = "circuit:"
 
@@ -87,11 +86,7 @@ class Naming:
 
 
 def _check_prefix(prefix: object, hash_tag: bool) -> None:
-    if (
-        not isinstance(prefix, str)
-        or not prefix
-        or any(unicodedata.category(char) in UNNAMEABLE for char in prefix)
-    ):
+    if not isinstance(prefix, str) or not prefix or any(map(is_unnameable, prefix)):
         refuse("prefix", prefix, "a text that isn't empty and has no control characters")
     if hash_tag and "{}" in prefix:
         refuse("prefix", prefix, "a text without '{}', as keys of a Redis Cluster")
