@@ -21,9 +21,9 @@ TICK = 0.125
 rules = st.builds(
     Rules,
     failure_threshold=st.integers(1, 4),
-    success_threshold=st.integers(1, 4),
+    success_threshold=st.sampled_from([2, 3, 1, 4]),
     timeout_duration=st.sampled_from([2.0, 1.0, 5.0, TICK]),
-    half_open_max_calls=st.integers(1, 3),
+    half_open_max_calls=st.sampled_from([2, 3, 1]),
     probe_timeout=st.sampled_from([1.0, 2.0, TICK, 5.0]),
 )
 initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
@@ -46,7 +46,7 @@ class Comparison(RuleBasedStateMachine):
         self.pending: list[tuple[int, End]] = []
 
     @initialize(
-        rules=rules, initial=initial_states, way=numbers, before=st.sampled_from(["probe", "open", "new"])
+        rules=rules, initial=initial_states, way=numbers, before=st.sampled_from(["probes", "open", "new"])
     )
     def begin_anew(self, rules: Rules, initial: CircuitState, way: int, before: str) -> None:
         self.reference = Reference(rules, initial, START)
@@ -54,9 +54,10 @@ class Comparison(RuleBasedStateMachine):
         self.a_call_begins(way)
         if before != "new":
             self.an_outage(way)
-        if before == "probe":
+        if before == "probes":
             self._advance(rules.timeout_duration)
-            self.a_call_begins(way)
+            for _ in range(rules.half_open_max_calls):
+                self.a_call_begins(way)
 
     # -- Moves ---------------------------------------------------------------------------------------
 
