@@ -300,6 +300,6 @@ def _probed(
         return _enter(circuit, Reason.PROBE_FAILED, deadline=deadline, cause=cause)
     successes = circuit.successes + (outcome is Outcome.SUCCESS)
     if successes >= limits.success_threshold:
-        return _enter(circuit, Reason.RECOVERED, evidence=_evidence(circuit.mode, limits))
+        return _enter(circuit, Reason.RECOVERED, evidence=Streak(limits.failure_threshold))
     slots = tuple(slot for slot in circuit.slots if slot.number != probe.number)
     return circuit._replace(successes=successes, slots=slots)

@@ -98,7 +98,7 @@ class Comparison(RuleBasedStateMachine):
             self._end(0, outcome, "gone")
 
     @precondition(lambda self: self.pending)
-    @rule(which=numbers, outcome=outcomes, way=numbers)
+    @rule(which=numbers, outcome=st.sampled_from([Outcome.IGNORED, Outcome.SUCCESS]), way=numbers)
     def a_call_takes_the_place_of_another(self, which: int, outcome: Outcome, way: int) -> None:
         """Nobody looks in between: what one leaves behind, the next has to find."""
         self._end(which % len(self.pending), outcome, "down")

@@ -199,6 +199,15 @@ def test_a_stream_left_early_ends_a_streak(talk, breaker, fail):
     assert breaker.failure_count == 0
 
 
+def test_a_generator_exit_thrown_in_comes_out_again(talk, heard, breaker):
+    stream = talk(1, 2)
+    next(stream)
+    with pytest.raises(GeneratorExit):
+        stream.throw(GeneratorExit())
+    assert heard == ["closed"]
+    assert counts(breaker) == (1, 0, 0)
+
+
 def test_a_generator_that_will_not_close_is_a_failure(breaker):
     @breaker
     def stubborn():
