@@ -27,7 +27,7 @@ from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, Judge, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
-from circuitry.gate import LOCAL, Gate, Leave
+from circuitry.gate import LOCAL, Leave
 from circuitry.locked import LockedCircuit
 from circuitry.machine import WAIVED, Admission, CircuitState, Outcome, Probe, Rejection
 from circuitry.metrics import CircuitBreakerMetrics
@@ -59,14 +59,10 @@ class Breaker(LockedCircuit):
     Safe to use from any number of threads and tasks, under asyncio and trio, at once.
     """
 
-    __slots__ = ("_count_failure", "_count_rejected", "_gate", "_last_failure_at", "count", "judge")
+    __slots__ = ("_count_failure", "_count_rejected", "_last_failure_at", "count", "judge")
 
     def __init__(
-        self,
-        name: str,
-        config: CircuitBreakerConfig,
-        clock: Callable[[], float] = time.monotonic,
-        gate: Gate = LOCAL,
+        self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(name, config, clock)
         self.judge = Judge.of(config)
@@ -75,7 +71,6 @@ class Breaker(LockedCircuit):
         self._count_failure = self.totals.failures.numbers
         self._count_rejected = self.totals.rejected.numbers
         self._last_failure_at: float | None = None
-        self._gate = gate
 
     # -- Admission ---------------------------------------------------------------------------
 
@@ -114,20 +109,25 @@ class Breaker(LockedCircuit):
 
         A verdict that changes nothing, as every rejection, needs no lock.
         """
+        if self._gate.asleep:
+            self._wake()
         now = self._clock()
         circuit, limits = self._circuit, self.config.limits
-        if not self._dropped:
-            after, verdict = machine.admit(circuit, limits, now)
-            if after is circuit:
-                return verdict
-        if leave is None and self._gate.governs:
-            return None
-        if leave is Leave.REFUSED:
-            return machine.rejection(circuit, limits, now)
+        if leave is None:
+            if not self._dropped:
+                after, verdict = machine.admit(circuit, limits, now)
+                if after is circuit:
+                    return verdict
+            if self._gate.governs:
+                return None
+        elif not leave.granted:
+            return machine.refuse(circuit, leave.retry_after)
         with self._lock:
             self._sweep(now)
             after, verdict = machine.admit(self._circuit, limits, now)
             self._become(after)
+        if leave is not None:
+            leave.used_by(verdict) if isinstance(verdict, Probe) else leave.give_back()
         self._announce()
         return verdict
 
@@ -195,6 +195,7 @@ class Breaker(LockedCircuit):
         self.totals.ignored.add()
         if isinstance(admission, Probe):
             self._dropped.append((admission, IGNORED))
+            self._gate.nudge()
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
@@ -204,6 +205,7 @@ class Breaker(LockedCircuit):
         next(self.count)
         if isinstance(admission, Probe):
             self._dropped.append((admission, SUCCESS))
+            self._gate.nudge()
         elif admission.run:
             admission.success()
 
@@ -267,6 +269,8 @@ class Breaker(LockedCircuit):
 
     def metrics(self) -> CircuitBreakerMetrics:
         """A snapshot of the circuit and its totals."""
+        if self._gate.asleep:
+            self._wake()
         now = self._clock()
         with self._lock:
             self._sweep(now)
@@ -290,8 +294,9 @@ class Breaker(LockedCircuit):
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
                 retry_after=machine.retry_after(circuit, limits, now),
-                shadow_state=circuit.judged if circuit.mode is CircuitState.SHADOW else None,
+                shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
+                verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",
                 entered={state.value: times for state, times in totals.entered.items()},
             )
         self._announce()

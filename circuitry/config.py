@@ -43,6 +43,8 @@ class CircuitBreakerConfig:
         probe_timeout: seconds (or a `timedelta`), > 0, after which a probe without a result
             loses its slot; None means as long as `timeout_duration`.
         initial_state: "closed", "shadow", "disabled" or "forced_open".
+        quorum: in a fleet, so many processes must have failed for the circuit to open for all, >= 1;
+            None means as many as its store says.
         include: only these exceptions are failures: a type, several, or a predicate.
         exclude: these exceptions are not failures: a type, several, or a predicate.
         exclude_as: what an excluded exception counts as: "ignored" or "success".
@@ -61,6 +63,7 @@ class CircuitBreakerConfig:
     half_open_max_calls: int = 3
     probe_timeout: Seconds | None = None
     initial_state: str = "closed"
+    quorum: int | None = None
     include: Errors | None = None
     exclude: Errors | None = None
     exclude_as: str = "ignored"
@@ -84,6 +87,8 @@ class CircuitBreakerConfig:
         if self.probe_timeout is not None:
             probe_timeout = self._settle("probe_timeout", check_seconds("probe_timeout", self.probe_timeout))
         _check_choice("initial_state", self.initial_state, INITIAL_STATES)
+        if self.quorum is not None:
+            check_count("quorum", self.quorum)
         _check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
             self._settle(name, _errors(name, getattr(self, name)))

@@ -13,10 +13,11 @@ from circuitry.breaker import Breaker
 from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse, result_test
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
+from circuitry.gate import LOCAL
 from circuitry.guards import Terms, guard
 from circuitry.machine import Admission
 from circuitry.permit import Permit
-from circuitry.settings import BREAKER, BreakerSettings, check_store, config_of, stand_in_of
+from circuitry.settings import BREAKER, BreakerSettings, Store, check_store, config_of, stand_in_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,9 +41,11 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         ConfigurationError: a setting isn't allowed; the message names it, its value and what is.
     """
 
-    __slots__ = ("_blocks", "fallback", "used")
+    __slots__ = ("_blocks", "fallback", "store", "used")
 
     fallback: Fallback | None
+    #: Where its fleet keeps the verdict; None for a breaker on its own.
+    store: Store | None
     #: When a family last used it, in the family's own count.
     used: int
 
@@ -56,12 +59,42 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             refuse("clock", clock, "a callable that returns monotonic seconds")
         super().__init__(name, config_of(given) or DEFAULT, clock)
         store = settings.get("store")
-        check_store(store)
+        self.store = None
         if store is not None:
-            self._gate = store.gate(self)
+            self._join(store)
+            self._wake()
         self.fallback = stand_in_of(given)
         self.used = 0
         self._blocks: Blocks = {}
+
+    @classmethod
+    def with_redis(
+        cls, name: str, config: CircuitBreakerConfig | None, client: Any, **settings: Unpack[BreakerSettings]
+    ) -> CircuitBreaker:
+        """A breaker whose verdict is shared on Redis.
+
+        Args:
+            name: the circuit's name, the same in the whole fleet.
+            config: the settings, or None.
+            client: a URL, a client of redis-py, or a `RedisStore`. One store, and so one link, serves
+                all breakers that are given the same.
+            **settings: as for `CircuitBreaker`.
+
+        Raises:
+            ConfigurationError: a setting isn't allowed.
+            ImportError: redis-py isn't installed; the message says how to.
+        """
+        from circuitry.redis.store import shared_store
+
+        settings["store"] = shared_store(client)
+        return cls(name, config, **settings)
+
+    def _join(self, store: Store | None) -> None:
+        """Share the verdict by this store from now on; or with nobody."""
+        check_store(store)
+        if store is not self.store:
+            self._share(LOCAL if store is None else store.gate(self))
+            self.store = store
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r}: {self.state}>"

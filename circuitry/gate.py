@@ -1,33 +1,64 @@
 """The protocol that a shared verdict fulfils, and the one of a circuit on its own.
 
-A gate never judges: the machine does. It only says whether a probe needs leave from elsewhere,
-and hears what happened. `tell` never waits; `ask` may wait, but is only called where `governs`
-is true, and never while a circuit is closed.
+A gate never judges: the machine does. It only says whether a probe needs leave from elsewhere, and
+hears what happened. Nothing here waits but `ask`, which is only called where `governs` is true, and
+so never while a circuit is closed.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from circuitry.machine import Admission, Outcome
+    from circuitry.machine import Admission, FleetVerdict, Outcome, Probe, Reason
+    from circuitry.windows import Evidence
 
 
-class Leave(Enum):
-    """What a gate says of a probe."""
+class Leave:
+    """What a gate says of a probe. This one says: nobody else is to be asked, decide alone."""
 
-    LOCAL = "local"  # nobody else is to be asked: decide alone
-    GRANTED = "granted"
-    REFUSED = "refused"
+    granted = True
+    retry_after = 0.0
+
+    def used_by(self, probe: Probe) -> None:
+        """The probe goes out."""
+
+    def give_back(self) -> None:
+        """No probe goes out after all."""
+
+
+ALONE = Leave()
+
+
+class Refused(Leave):
+    """No probe may go out; it is worth asking again after `retry_after` seconds, >= 0."""
+
+    granted = False
+
+    def __init__(self, retry_after: float = 0.0) -> None:
+        self.retry_after = max(0.0, retry_after)
 
 
 class Gate(Protocol):
     """A verdict that is shared with others."""
 
     @property
+    def asleep(self) -> bool:
+        """Whether it has yet to begin: it does when the circuit is first used."""
+        ...
+
+    @property
     def governs(self) -> bool:
         """Whether a probe needs leave at this moment."""
+        ...
+
+    @property
+    def verdict(self) -> FleetVerdict | None:
+        """What the others say now."""
+        ...
+
+    def wake(self) -> None:
+        """The circuit is used."""
         ...
 
     def ask(self) -> Leave:
@@ -42,22 +73,55 @@ class Gate(Protocol):
         """Hear of an outcome that isn't a success without a streak."""
         ...
 
+    def order(self, reason: Reason) -> None:
+        """Hear what an operator says to all."""
+        ...
+
+    def nudge(self) -> None:
+        """Something was left where no lock may be taken: called from finalizers, so takes none."""
+        ...
+
+    def tag(self, evidence: Evidence | None) -> None:
+        """Hear what calls are counted in from now on."""
+        ...
+
+    def rearm(self) -> None:
+        """This is a forked child."""
+        ...
+
 
 class LocalGate:
     """The gate of a circuit that shares its verdict with nobody."""
 
+    asleep = False
     governs = False
+    verdict: FleetVerdict | None = None
+
+    def wake(self) -> None:
+        """There is nobody to join."""
 
     def ask(self) -> Leave:
         """There is nobody to ask."""
-        return Leave.LOCAL
+        return ALONE
 
     async def ask_async(self) -> Leave:
         """There is nobody to ask."""
-        return Leave.LOCAL
+        return ALONE
 
     def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
         """There is nobody to tell."""
+
+    def order(self, reason: Reason) -> None:
+        """There is nobody to tell."""
+
+    def nudge(self) -> None:
+        """Nobody waits for it."""
+
+    def tag(self, evidence: Evidence | None) -> None:
+        """It has no other name elsewhere."""
+
+    def rearm(self) -> None:
+        """There is nothing that a parent could have left."""
 
 
 LOCAL = LocalGate()

@@ -5,6 +5,9 @@ there: what listeners have to hear is queued, and told when the lock is free aga
 
 A finalizer can't take the lock, since the garbage collector may run while this very thread holds
 it. What it has to say goes to `_dropped`, and each step begins by taking that in.
+
+Where a fleet shares the verdict, a gate stands beside the circuit. Until it is awake `evidence` is
+withheld: so the first call comes to it, and the calls after that cost what they would without it.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, check_name
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
+from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import Circuit, CircuitState, Outcome, Probe, Reason
+from circuitry.machine import Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
 from circuitry.metrics import Totals
 from circuitry.windows import Evidence
 
@@ -35,6 +39,8 @@ class LockedCircuit(Listening):
         "_circuit",
         "_clock",
         "_dropped",
+        "_gate",
+        "_untold",
         "config",
         "evidence",
         "name",
@@ -52,14 +58,17 @@ class LockedCircuit(Listening):
         self.config = config
         self.totals = Totals()
         self._clock = clock
+        self._gate: Gate = LOCAL
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
+        self._untold: deque[tuple[Probe, Outcome]] = deque()  # of these, what the gate hasn't heard of
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine."""
         self._circuit = circuit
-        self.evidence = circuit.evidence
+        self._gate.tag(circuit.evidence)
+        self.evidence = None if self._gate.asleep else circuit.evidence
         self._barrier = machine.barrier(circuit)
 
     def _sweep(self, now: float) -> None:
@@ -67,6 +76,21 @@ class LockedCircuit(Listening):
         while self._dropped:
             probe, outcome = self._dropped.popleft()
             self._become(machine.record(self._circuit, self.config.limits, probe, outcome, now))
+            if self._gate is not LOCAL:
+                self._untold.append((probe, outcome))
+
+    def _tell_gate(self) -> None:
+        """Pass on what was swept in: the gate is told outside of the lock, like everybody."""
+        while self._untold:
+            with self._lock:
+                untold = [self._untold.popleft() for _ in range(len(self._untold))]
+            for probe, outcome in untold:
+                self._gate.tell(probe, outcome, None)
+
+    def _announce(self) -> None:
+        """Tell the gate and the listeners what is new."""
+        self._tell_gate()
+        super()._announce()
 
     def _become(self, circuit: Circuit) -> None:
         """The only place where a circuit changes."""
@@ -81,8 +105,9 @@ class LockedCircuit(Listening):
         if circuit.judged is CircuitState.CLOSED:
             self.totals.closing()
         source = "admin" if circuit.reason in machine.ADMINISTRATIVE else "local"
+        source = "fleet" if circuit.followed else source
         before, after = old.state, circuit.state
-        if before is after and circuit.mode is CircuitState.SHADOW:
+        if before is after and circuit.order is CircuitState.SHADOW:
             before, after, source = old.judged, circuit.judged, "shadow"
         if before is after:
             return
@@ -95,6 +120,8 @@ class LockedCircuit(Listening):
 
     def _current(self) -> Circuit:
         """The circuit, with nothing outstanding."""
+        if self._gate.asleep:
+            self._wake()
         if self._dropped:
             now = self._clock()
             with self._lock:
@@ -102,29 +129,82 @@ class LockedCircuit(Listening):
             self._announce()
         return self._circuit
 
+    # -- A fleet ---------------------------------------------------------------------------------
+
+    def _share(self, gate: Gate) -> None:
+        """Share the verdict through this gate from now on; or no more, with the local one."""
+        with self._lock:
+            self._gate = gate
+            self._show(self._circuit)
+
+    def _wake(self) -> None:
+        """The circuit is used for the first time in this process."""
+        self._gate.wake()
+        with self._lock:
+            self._show(self._circuit)
+
+    def _take_in(self) -> None:
+        """Take in what was dropped, and tell the gate: who calls has to see to the announcement."""
+        if self._dropped:
+            now = self._clock()
+            with self._lock:
+                self._sweep(now)
+        self._tell_gate()
+
+    def _follow(self, verdict: FleetVerdict) -> None:
+        """Do what the fleet has decided; who calls has to see to the announcement."""
+        with self._lock:
+            self._sweep(self._clock())
+            self._become(machine.follow(self._circuit, self.config.limits, verdict))
+
     # -- Administration --------------------------------------------------------------------------
 
-    def reset(self) -> None:
-        """Close the circuit and forget its streak, probes and last failure; totals stay."""
-        self._administer(Reason.RESET)
+    def reset(self, *, local: bool = False) -> None:
+        """Close the circuit and forget its streak, probes and last failure; totals stay.
 
-    def force_open(self) -> None:
-        """Reject every call until `reset()` or another administrative call."""
-        self._administer(Reason.FORCED_OPEN)
+        Args:
+            local: in a fleet, for this process alone; then what the fleet says holds again.
+        """
+        self._administer(Reason.RESET, local)
 
-    def disable(self) -> None:
-        """Admit every call and judge none, until `reset()` or another administrative call."""
-        self._administer(Reason.DISABLED)
+    def force_open(self, *, local: bool = False) -> None:
+        """Reject every call until `reset()` or another administrative call.
 
-    def shadow(self) -> None:
-        """Judge as usual and reject nothing, until `reset()` or another administrative call."""
-        self._administer(Reason.SHADOWED)
+        Args:
+            local: in a fleet, for this process alone.
+        """
+        self._administer(Reason.FORCED_OPEN, local)
 
-    def _administer(self, reason: Reason) -> None:
+    def disable(self, *, local: bool = False) -> None:
+        """Admit every call and judge none, until `reset()` or another administrative call.
+
+        Args:
+            local: in a fleet, for this process alone.
+        """
+        self._administer(Reason.DISABLED, local)
+
+    def shadow(self, *, local: bool = False) -> None:
+        """Judge as usual and reject nothing, until `reset()` or another administrative call.
+
+        Args:
+            local: in a fleet, for this process alone.
+        """
+        self._administer(Reason.SHADOWED, local)
+
+    def _administer(self, reason: Reason, local: bool) -> None:
+        gate = self._gate
+        of_fleet = gate is not LOCAL and not local
+        if gate.asleep:
+            self._wake()
+        if of_fleet:
+            gate.order(reason)
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            self._become(machine.administer(self._circuit, self.config.limits, reason))
+            limits = self.config.limits
+            self._become(machine.administer(self._circuit, limits, reason, of_fleet=of_fleet))
+            if reason is Reason.RESET and not of_fleet and gate.verdict is not None:
+                self._become(machine.follow(self._circuit, limits, gate.verdict))
         self._announce()
 
     def _configure(self, config: CircuitBreakerConfig) -> None:
@@ -156,6 +236,8 @@ class LockedCircuit(Listening):
     def _rearm(self) -> None:
         super()._rearm()
         self._speaker = None
+        self._gate.rearm()
+        self._show(self._circuit)
 
 
 def alive() -> list[LockedCircuit]:

@@ -36,7 +36,7 @@ class CircuitState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a circuit changed its state."""
+    """Why a circuit changed its state. A fleet has reasons of its own beside these."""
 
     TRIPPED = "tripped"
     TIMED_OUT = "timed_out"
@@ -125,34 +125,51 @@ class Rejection(NamedTuple):
     cause: str | None
 
 
+class FleetVerdict(NamedTuple):
+    """What a fleet has decided together."""
+
+    state: CircuitState  # closed, open or half_open
+    mode: CircuitState | None  # what an operator said to the fleet: forced_open, disabled or shadow
+    reason: str
+    deadline: float  # open: when the first probe may go, on this process's clock
+    cause: str | None
+
+
 class Circuit(NamedTuple):
     """One circuit at one moment.
 
     `judged` is what the circuit makes of its calls: closed, open or half_open. `mode` is what an
-    operator made of the circuit, if anything. Each field after `evidence` belongs to one state
-    and is at its default in the others.
+    operator made of the circuit, if anything; `fleet_mode` what one made of it in a whole fleet.
+    Each field from `evidence` to `probes` belongs to one state and is at its default in the others.
     """
 
     judged: CircuitState
     mode: CircuitState | None
     generation: int
-    reason: Reason
+    reason: str  # a `Reason`, or one of a fleet's own
     evidence: Evidence | None = None  # closed: what the calls add up to
     deadline: float = 0.0  # open: when the first probe may go
     cause: str | None = None  # open, half_open: what opened the circuit
     successes: int = 0  # half_open: probes that succeeded
     slots: tuple[Slot, ...] = ()  # half_open: probes in flight
     probes: int = 0  # half_open: how many were admitted, to number them
+    fleet_mode: CircuitState | None = None
+    followed: bool = False  # this generation was begun by a fleet, not by this circuit
+
+    @property
+    def order(self) -> CircuitState | None:
+        """The operator's word that holds: what was said here goes before what was said to the fleet."""
+        return self.mode or self.fleet_mode
 
     @property
     def state(self) -> CircuitState:
         """What callers meet: the operator's word before the circuit's own."""
-        return self.mode or self.judged
+        return self.order or self.judged
 
 
 def new(limits: Limits, initial: CircuitState = CircuitState.CLOSED) -> Circuit:
     """A circuit in its first generation, closed or in an administrative state."""
-    return _administered(reason_for(initial), 0, limits)
+    return _ordered(0, reason_for(initial), _mode_of(initial), None, limits)
 
 
 def reason_for(state: CircuitState) -> Reason:
@@ -168,9 +185,14 @@ def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admiss
         circuit = _enter(circuit, Reason.TIMED_OUT, cause=circuit.cause)
     if circuit.judged is CircuitState.HALF_OPEN and vacant(circuit, limits, now):
         return _probe(circuit, limits, now)
-    if circuit.mode is CircuitState.SHADOW:
-        return circuit, WAIVED
-    return circuit, rejection(circuit, limits, now)
+    return circuit, refuse(circuit, retry_after(circuit, limits, now))
+
+
+def refuse(circuit: Circuit, retry_after: float) -> Rejection | Unjudged:
+    """What becomes of a call for which there is no place: a shadow lets it go, and doesn't judge it."""
+    if circuit.order is CircuitState.SHADOW:
+        return WAIVED
+    return Rejection(circuit.state, retry_after, circuit.cause)
 
 
 def barrier(circuit: Circuit) -> tuple[float, str | None] | None:
@@ -178,7 +200,7 @@ def barrier(circuit: Circuit) -> tuple[float, str | None] | None:
 
     Who keeps this beside the circuit can reject without asking `admit`.
     """
-    if circuit.judged is CircuitState.OPEN and circuit.mode is None:
+    if circuit.judged is CircuitState.OPEN and circuit.order is None:
         return circuit.deadline, circuit.cause
     return None
 
@@ -210,9 +232,42 @@ def trip(circuit: Circuit, limits: Limits, evidence: Evidence, now: float, cause
     return _enter(circuit, Reason.TRIPPED, deadline=now + limits.timeout_duration, cause=cause)
 
 
-def administer(circuit: Circuit, limits: Limits, reason: Reason) -> Circuit:
-    """Do what an operator says: a new generation, whatever the state was."""
-    return _administered(reason, circuit.generation + 1, limits)
+def administer(circuit: Circuit, limits: Limits, reason: Reason, *, of_fleet: bool = False) -> Circuit:
+    """Do what an operator says: a new generation, whatever the state was.
+
+    `of_fleet`: it is said to the whole fleet, and takes back what was said here alone.
+    """
+    said = _mode_of(ADMINISTRATIVE[reason])
+    mode, fleet_mode = (None, said) if of_fleet else (said, circuit.fleet_mode)
+    return _ordered(circuit.generation + 1, reason, mode, fleet_mode, limits)
+
+
+def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
+    """Do what the fleet has decided, as a new generation: what is out was admitted by another.
+
+    What an operator said here alone goes first. A fleet that is closed closes nothing that it didn't
+    open: what this circuit has seen for itself stands.
+    """
+    if circuit.mode in (CircuitState.FORCED_OPEN, CircuitState.DISABLED):
+        return circuit._replace(fleet_mode=verdict.mode)
+    ordered = verdict.mode in (CircuitState.FORCED_OPEN, CircuitState.DISABLED)
+    judged = CircuitState.CLOSED if ordered else verdict.state
+    if judged is CircuitState.CLOSED:
+        is_order = verdict.mode is not circuit.fleet_mode or verdict.reason == Reason.RESET
+        if not is_order and (circuit.judged is CircuitState.CLOSED or not circuit.followed):
+            return circuit
+    evidence = _evidence(circuit.mode or verdict.mode, limits) if judged is CircuitState.CLOSED else None
+    return Circuit(
+        judged,
+        circuit.mode,
+        circuit.generation + 1,
+        verdict.reason,
+        evidence,
+        deadline=verdict.deadline if judged is CircuitState.OPEN else 0.0,
+        cause=verdict.cause if judged is not CircuitState.CLOSED else None,
+        fleet_mode=verdict.mode,
+        followed=True,
+    )
 
 
 def staged(limits: Limits, state: CircuitState, generation: int, now: float) -> Circuit:
@@ -242,18 +297,13 @@ def vacant(circuit: Circuit, limits: Limits, now: float) -> bool:
 
 def retry_after(circuit: Circuit, limits: Limits, now: float) -> float:
     """Seconds, >= 0, after which a call that is rejected now may be admitted."""
-    if circuit.mode is not None:
-        return limits.timeout_duration if circuit.mode is CircuitState.FORCED_OPEN else 0.0
+    if circuit.order is not None:
+        return limits.timeout_duration if circuit.order is CircuitState.FORCED_OPEN else 0.0
     if circuit.judged is CircuitState.OPEN:
         return circuit.deadline - now if now < circuit.deadline else 0.0
     if circuit.judged is CircuitState.HALF_OPEN and not vacant(circuit, limits, now):
         return min(slot.deadline for slot in in_flight(circuit, now)) - now
     return 0.0
-
-
-def rejection(circuit: Circuit, limits: Limits, now: float) -> Rejection:
-    """Why this circuit admits nobody now."""
-    return Rejection(circuit.state, retry_after(circuit, limits, now), circuit.cause)
 
 
 def _enter(
@@ -265,21 +315,33 @@ def _enter(
     cause: str | None = None,
 ) -> Circuit:
     """Go through the table: the next generation, with nothing left of the last."""
-    judged = TRANSITIONS[circuit.judged, reason]
-    return Circuit(judged, circuit.mode, circuit.generation + 1, reason, evidence, deadline, cause)
+    judged, generation = TRANSITIONS[circuit.judged, reason], circuit.generation + 1
+    fleet_mode = circuit.fleet_mode
+    return Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause, fleet_mode=fleet_mode)
 
 
-def _administered(reason: Reason, generation: int, limits: Limits) -> Circuit:
-    state = ADMINISTRATIVE[reason]
-    mode = None if state is CircuitState.CLOSED else state
-    return Circuit(CircuitState.CLOSED, mode, generation, reason, _evidence(mode, limits))
+def _mode_of(state: CircuitState) -> CircuitState | None:
+    """An administrative state as a mode; closed is none."""
+    return None if state is CircuitState.CLOSED else state
 
 
-def _evidence(mode: CircuitState | None, limits: Limits) -> Evidence | None:
+def _ordered(
+    generation: int,
+    reason: Reason,
+    mode: CircuitState | None,
+    fleet_mode: CircuitState | None,
+    limits: Limits,
+) -> Circuit:
+    """A generation that an operator begins."""
+    evidence = _evidence(mode or fleet_mode, limits)
+    return Circuit(CircuitState.CLOSED, mode, generation, reason, evidence, fleet_mode=fleet_mode)
+
+
+def _evidence(order: CircuitState | None, limits: Limits) -> Evidence | None:
     """What a new closed generation counts in."""
-    if mode is CircuitState.FORCED_OPEN:
+    if order is CircuitState.FORCED_OPEN:
         return None
-    if mode is CircuitState.DISABLED:
+    if order is CircuitState.DISABLED:
         return Unjudged()
     return Streak(limits.failure_threshold)
 

@@ -94,6 +94,7 @@ class CircuitBreakerMetrics:
         retry_after: seconds, >= 0, until a call may be admitted; 0.0 when one would be.
         shadow_state: what the circuit would be, were it not in shadow; None if it isn't.
         shadow_rejected: calls that only a shadow would have rejected.
+        verdict: whose word the state is: "local", this process's own, or "fleet".
         entered: how often each state was entered, by its name.
     """
 
@@ -115,4 +116,5 @@ class CircuitBreakerMetrics:
     retry_after: float
     shadow_state: CircuitState | None
     shadow_rejected: int
+    verdict: str
     entered: dict[str, int]

@@ -3,7 +3,9 @@
 Both go before the code, never conflict with it, and reach circuits that exist:
 environment > file > code > preset.
 
-    [circuits.netflix]                      # in the file named by CIRCUITRY_CONFIG
+    redis_url = "redis://localhost:6379"    # in the file named by CIRCUITRY_CONFIG
+
+    [circuits.netflix]
     preset = "pubnub"
     failure_threshold = 10
 
@@ -18,13 +20,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
 from circuitry.errors import ConfigurationError
 from circuitry.settings import preset_named
 
 FILE_VARIABLE = "CIRCUITRY_CONFIG"
+REDIS_VARIABLE = "CIRCUITRY_REDIS_URL"
 
 #: What text can say: not the callables.
 KEYS = (
@@ -35,6 +38,7 @@ KEYS = (
     "half_open_max_calls",
     "probe_timeout",
     "initial_state",
+    "quorum",
 )
 
 #: What a preset says here; the rest of a configuration stays the code's.
@@ -43,8 +47,15 @@ PRESET_FIELDS = ("failure_threshold", "success_threshold", "timeout_duration", "
 Table = Mapping[str, Any]
 
 
-def read_file(path: str | os.PathLike[str]) -> Mapping[str, Table]:
-    """The tables of a settings file, by the name of their circuit, checked.
+class SettingsFile(NamedTuple):
+    """What a settings file says: of circuits, by their name, and where fleets keep their verdicts."""
+
+    circuits: Mapping[str, Table]
+    redis_url: str | None = None
+
+
+def read_file(path: str | os.PathLike[str]) -> SettingsFile:
+    """What a settings file says, checked.
 
     Raises:
         ConfigurationError: it can't be read, isn't TOML, or has a wrong key or value; the message
@@ -57,17 +68,21 @@ def read_file(path: str | os.PathLike[str]) -> Mapping[str, Table]:
             document = tomllib.load(file)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"settings file {os.fspath(path)}: {error}") from error
-    unknown = document.keys() - {"circuits"}
+    this = f"settings file {os.fspath(path)}"
+    unknown = document.keys() - {"circuits", "redis_url"}
     if unknown:
-        raise ConfigurationError(
-            f"settings file {os.fspath(path)}: unknown key {min(unknown)!r}: allowed is circuits"
-        )
-    circuits = _table(document.get("circuits", {}), f"settings file {os.fspath(path)}: circuits")
+        raise ConfigurationError(f"{this}: unknown key {min(unknown)!r}: allowed are circuits, redis_url")
+    circuits = _table(document.get("circuits", {}), f"{this}: circuits")
     for name, table in circuits.items():
-        where = f"settings file {os.fspath(path)}: [circuits.{_quoted(name)}]"
+        where = f"{this}: [circuits.{_quoted(name)}]"
         for key, value in _table(table, where).items():
             _check(key, value, f"{where} {key}")
-    return circuits
+    return SettingsFile(circuits, _redis_url(document.get("redis_url"), this))
+
+
+def redis_url(file: SettingsFile) -> str | None:
+    """Where operators say that fleets keep their verdicts: in the environment, or else in the file."""
+    return os.environ.get(REDIS_VARIABLE) or file.redis_url
 
 
 def from_environment(name: str) -> Table:
@@ -101,10 +116,10 @@ def overridden(config: CircuitBreakerConfig, layers: Iterable[Table]) -> Circuit
     return config
 
 
-def layers(file: Mapping[str, Table], names: Iterable[str]) -> Iterator[Table]:
+def layers(file: SettingsFile, names: Iterable[str]) -> Iterator[Table]:
     """The tables that hold for a circuit, the strongest last; `names` go from family to member."""
     names = tuple(names)
-    yield from (file[name] for name in names if name in file)
+    yield from (file.circuits[name] for name in names if name in file.circuits)
     yield from (from_environment(name) for name in names)
 
 
@@ -124,6 +139,15 @@ def _check(key: str, value: object, where: str) -> None:
         overridden(DEFAULT, [{key: value}])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _redis_url(value: object, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        try:
+            refuse("redis_url", value, "a text, such as redis://localhost:6379")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+    return value
 
 
 def _table(value: object, where: str) -> Table:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
@@ -40,12 +41,12 @@ class Contents(NamedTuple):
     """All that a registry holds."""
 
     entries: dict[str, Entry]
-    file: Mapping[str, operator.Table] | None
+    file: operator.SettingsFile | None
     store: Store | None
 
 
-#: How a circuit is told of its settings, and what it is told.
-Change: TypeAlias = tuple[Callable[[CircuitBreakerConfig], None], CircuitBreakerConfig]
+#: Tells a circuit of its settings.
+Change: TypeAlias = Callable[[], None]
 
 
 class CircuitRegistry(LockHolder):
@@ -57,7 +58,7 @@ class CircuitRegistry(LockHolder):
     def __init__(self) -> None:
         super().__init__()
         self._entries: dict[str, Entry] = {}
-        self._file: Mapping[str, operator.Table] | None = None
+        self._file: operator.SettingsFile | None = None
         self._store: Store | None = None
         rearm_after_fork(self)
 
@@ -200,8 +201,9 @@ class CircuitRegistry(LockHolder):
 
     def _make_breaker(self, name: str, given: Given, *families: str) -> CircuitBreaker:
         config = self._resolved(given, *families, name)
-        store = given.get("store", self._store)
-        return CircuitBreaker(name, config, clock=given.get("clock", time.monotonic), store=store)
+        breaker = CircuitBreaker(name, config, clock=given.get("clock", time.monotonic))
+        breaker._join(self._store_of(given))  # begins when it is first used: nothing starts at decoration
+        return breaker
 
     def _make_family(self, name: str, given: Given) -> CircuitFamily:
         config = self._resolved(given, name)
@@ -233,7 +235,7 @@ class CircuitRegistry(LockHolder):
         _carry_out(changes)
 
     def configure(self, *, store: Store | None = None) -> None:
-        """Set what holds for circuits made from now on, unless they say otherwise.
+        """Set what holds for circuits made from now on, unless they or operators say otherwise.
 
         Args:
             store: where a fleet keeps its verdicts; None for circuits on their own.
@@ -258,27 +260,44 @@ class CircuitRegistry(LockHolder):
                 raise ConfigurationError(f"preset {name!r} is {PRESETS[name]!r} already; now: {config!r}")
 
     def _resolved(
-        self, given: Given, *names: str, file: Mapping[str, operator.Table] | None = None
+        self, given: Given, *names: str, file: operator.SettingsFile | None = None
     ) -> CircuitBreakerConfig:
         """The code's settings with the operators' before them; `names` go from family to member."""
         if file is None:
             file = self._operators_file()
         return operator.overridden(given.get("config", DEFAULT), operator.layers(file, names))
 
-    def _operators_file(self) -> Mapping[str, operator.Table]:
-        """The tables of the file that was loaded, or that the environment names."""
+    def _store_of(self, given: Given, file: operator.SettingsFile | None = None) -> Store | None:
+        """Where a circuit's fleet keeps its verdict: operators say so, or the code."""
+        url = operator.redis_url(self._operators_file() if file is None else file)
+        if url is None:
+            store: Store | None = given.get("store", self._store)
+            return store
+        from circuitry.redis.store import shared_store
+
+        return shared_store(url)
+
+    def _operators_file(self) -> operator.SettingsFile:
+        """What the file says that was loaded, or that the environment names."""
         if self._file is None:
             path = os.environ.get(operator.FILE_VARIABLE)
-            self._file = operator.read_file(path) if path else {}
+            self._file = operator.read_file(path) if path else operator.SettingsFile({})
         return self._file
 
-    def _changes(self, entry: Entry, file: Mapping[str, operator.Table]) -> Iterator[Change]:
+    def _changes(self, entry: Entry, file: operator.SettingsFile) -> Iterator[Change]:
         """What to tell a circuit, and what a family and its members."""
         circuit, given = entry.circuit, entry.given
-        yield circuit._configure, self._resolved(given, circuit.name, file=file)
+        members: Iterable[CircuitBreaker]
+        families: tuple[str, ...] = ()
         if isinstance(circuit, CircuitFamily):
-            for breaker in circuit:
-                yield breaker._configure, self._resolved(given, circuit.name, breaker.name, file=file)
+            members, families = circuit, (circuit.name,)
+            yield functools.partial(circuit._configure, self._resolved(given, circuit.name, file=file))
+        else:
+            members = (circuit,)
+        for breaker in members:
+            config = self._resolved(given, *families, breaker.name, file=file)
+            yield functools.partial(breaker._configure, config)
+            yield functools.partial(breaker._join, self._store_of(given, file))
 
     # -- All of them -----------------------------------------------------------------------------------
 
@@ -306,8 +325,8 @@ class CircuitRegistry(LockHolder):
 
 def _carry_out(changes: Iterable[Change]) -> None:
     """Tell the circuits: outside the registry's lock, since their listeners may hear of it."""
-    for configure, config in changes:
-        configure(config)
+    for change in changes:
+        change()
 
 
 def _shown(given: Given) -> str:

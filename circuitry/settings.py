@@ -45,6 +45,7 @@ class NumberSettings(TypedDict, total=False):
     half_open_max_calls: int
     probe_timeout: Seconds | None
     initial_state: str
+    quorum: int | None
     include: Errors | None
     exclude: Errors | None
     exclude_as: str

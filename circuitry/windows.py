@@ -40,10 +40,11 @@ class Evidence(Protocol):
 class Streak:
     """Consecutive failures: trips at the `limit`th failure without a success between."""
 
-    __slots__ = ("_next", "limit", "run")
+    __slots__ = ("_next", "epoch", "limit", "run")
 
     def __init__(self, limit: int, failures: int = 0) -> None:
         self.limit = limit
+        self.epoch = 0  # what a fleet calls the generation; 0 where there is none, or none is known
         self.run = failures > 0
         self._next = itertools.count(failures + 1)
 

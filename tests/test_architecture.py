@@ -47,7 +47,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Imports inside functions that lead up, or across: (module, room) and why.
-CROSSING: dict[tuple[str, str], str] = {}
+CROSSING: dict[tuple[str, str], str] = {
+    (
+        "faces",
+        "redis",
+    ): "users look for with_redis there, and only who shares pays for it",
+    ("registry", "redis"): "operators name a server by its URL, and only then is there a store",
+}
 
 #: What may be imported from outside the standard library: by whom, and where only inside a function.
 CORE = {"wrapt"}
@@ -57,6 +63,10 @@ INSIDE_FUNCTIONS = {
         "events",
         "anyio",
     ): "only who reads events() in async code needs it; it takes longer to import than we do",
+    (
+        "redis/wire",
+        "redis",
+    ): "the extra: without it the store is there, and says what is missing",
 }
 BY_MODULE = {
     "telemetry/prometheus": {"prometheus_client"},  # the extra "prometheus"

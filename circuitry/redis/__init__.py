@@ -1,6 +1,14 @@
-"""The shared verdict: one circuit for a whole fleet, kept on Redis.
+"""One verdict for a whole fleet, on Redis. Needs the extra `redis`.
 
-`keys.py` names what is kept there, `circuit.lua` with `keeping.lua` is the one script that takes
-every step of a shared circuit, `script.py` says what to do and `views.py` understands the reply.
-None of these does I/O.
+from circuitry import CircuitBreaker
+from circuitry.redis import RedisStore
+
+store = RedisStore.from_url("redis://localhost:6379")
+breaker = CircuitBreaker("netflix", store=store)
 """
+
+from circuitry.redis.health import Report, StoreHealth
+from circuitry.redis.store import RedisStore, StoreUnavailableError
+from circuitry.redis.views import Transition, View
+
+__all__ = ["RedisStore", "Report", "StoreHealth", "StoreUnavailableError", "Transition", "View"]

@@ -164,9 +164,10 @@ function OPERATIONS.sync()
   return 'view'
 end
 
--- Runs are in the order in which calls ended: n > 0 is n failures, 0 is a success.
-function OPERATIONS.batch(c, epoch, is_settled, cause, ...)
-  if not judges_calls(c, epoch) then return 'stale' end
+-- Runs are in the order in which calls ended: n > 0 is n failures, 0 is a success. A command can lie in
+-- a frozen server's buffers for long: what is carried out after `best_before` is yesterday's news.
+function OPERATIONS.batch(c, epoch, is_settled, best_before, cause, ...)
+  if not judges_calls(c, epoch) or c.now > (tonumber(best_before) or c.now) then return 'stale' end
   local before = c.failures
   for _, run in ipairs({...}) do
     if run == '0' then

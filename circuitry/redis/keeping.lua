@@ -206,7 +206,7 @@ local function view(c, verdict)
     verdict, c.state, c.mode, digits(c.epoch), digits(c.version), digits(c.failures),
     digits(remaining(c, verdict)), digits(c.successes), digits(live_probes(c)), c.cause,
     c.reason, c.actor, digits(milliseconds(c.now, c.mode_end)), digits(peers(c)), c.rules,
-    digits(#c.renewed),
+    digits(#c.renewed), digits(c.now),
   }
 end
 

@@ -168,14 +168,18 @@ class Script:
         cause: str,
         *,
         settled: bool = True,
+        best_before: int | None = None,
     ) -> Command:
         """Tell how closed calls ended that were admitted in `epoch`: see `compact`.
+
+        `best_before`: after that time of the server's (in microseconds) it is to be taken for stale.
 
         `settled`: this member has been present for a whole presence period, or has seen another
         one. Until then it doesn't take itself for the last one left, which would do for a quorum.
         """
         counts = tuple(str(run) for run in runs)
-        return self._one("batch", subject, known, epoch, int(settled), cause, *counts)
+        until = "" if best_before is None else best_before
+        return self._one("batch", subject, known, epoch, int(settled), until, cause, *counts)
 
     def acquire(self, subject: Subject, known: int, token: str) -> Command:
         """Ask for leave to probe. A token is used for one request only."""

@@ -90,6 +90,7 @@ class View(NamedTuple):
     peers: int  # members present; 0 where no quorum is asked for
     rules: str  # the fingerprint of the rules of who began the epoch
     renewed: int  # how many leases were renewed
+    now: int  # the server's clock, in microseconds
 
     @property
     def shown(self) -> CircuitState:
@@ -173,6 +174,7 @@ def _view(
     peers: str,
     rules: str,
     renewed: str,
+    now: str,
 ) -> View:
     return View(
         Verdict(verdict),
@@ -191,11 +193,12 @@ def _view(
         int(peers),
         rules,
         int(renewed),
+        int(now),
     )
 
 
 def _no_view(verdict: Verdict, cause: str) -> View:
-    return View(verdict, CircuitState.CLOSED, None, 0, 0, 0, 0, 0, 0, cause, "", "", 0, 0, "", 0)
+    return View(verdict, CircuitState.CLOSED, None, 0, 0, 0, 0, 0, 0, cause, "", "", 0, 0, "", 0, 0)
 
 
 def _transition(line: str) -> Transition | None:

@@ -90,11 +90,13 @@ class Fleet:
         epoch: int | None = None,
         cause: str = "down",
         settled: bool = True,
+        best_before: int | None = None,
     ) -> View:
         """n > 0 is n failures, 0 is a success."""
         if epoch is None:
             epoch = self.epoch(member) if member in self.seen else self.sync(member).epoch
-        return self._ask(member, Script.batch, epoch, runs, cause, settled=settled)
+        options = {"settled": settled, "best_before": best_before}
+        return self._ask(member, Script.batch, epoch, runs, cause, **options)
 
     def trip(self, member: str = "a", epoch: int | None = None, cause: str = "down") -> View:
         if member not in self.seen:

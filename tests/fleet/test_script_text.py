@@ -18,7 +18,7 @@ pytestmark = pytest.mark.core
 
 REPLY = [
     *("opened", "open", "shadow", "1700000000000005", "1700000000000007", "0", "9000", "1", "2", "down"),
-    *("tripped", "a", "60000", "3", "3/2/10000/2", "0"),
+    *("tripped", "a", "60000", "3", "3/2/10000/2", "0", "1800000000000000"),
 ]
 RULES = Rules(3, 2, 10_000, 2, 5_000, 60_000)
 
@@ -33,7 +33,7 @@ def test_a_command_names_all_keys_of_its_circuit():
     assert keys == Naming("p:").keys("netflix")
     assert argv[:6] == ("batch", "", "p:events:4", "a", "netflix", "17")
     assert argv[6:14] == ("3", "2", "10000", "2", "5000", "60000", "1", "30000")
-    assert argv[14:] == ("12", "1", "down", "2", "0")
+    assert argv[14:] == ("12", "1", "", "down", "2", "0")
 
 
 def test_a_sync_takes_many_circuits():
@@ -154,6 +154,7 @@ def test_a_reply_becomes_a_view(decoded):
     assert (view.failures, view.remaining_ms, view.successes, view.live_probes) == (0, 9000, 1, 2)
     assert (view.cause, view.reason, view.actor) == ("down", "tripped", "a")
     assert (view.mode_ms, view.peers, view.rules, view.renewed) == (60000, 3, "3/2/10000/2", 0)
+    assert view.now == 1800000000000000
 
 
 def test_a_view_is_frozen_and_of_the_words_of_the_machine():
@@ -179,7 +180,7 @@ def test_what_is_no_view_is_refused(reply):
 
 
 def test_views_come_in_order_and_what_are_none_are_refused():
-    other = [*REPLY[:-2], "9/9/9/9", "0"]
+    other = [*REPLY[:-3], "9/9/9/9", *REPLY[-2:]]
     assert [view.rules for view in views_of([REPLY, other])] == ["3/2/10000/2", "9/9/9/9"]
     with pytest.raises(ValueError, match="not views"):
         views_of(b"PONG")

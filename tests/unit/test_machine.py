@@ -273,4 +273,4 @@ class TestRetryAfter:
 
     def test_a_rejection_tells_it_with_the_state_and_the_cause(self):
         circuit, *_ = half_open(probes=2)
-        assert machine.rejection(circuit, LIMITS, 112.0) == Rejection(HALF_OPEN, 2.0, "refused")
+        assert machine.refuse(circuit, 2.0) == Rejection(HALF_OPEN, 2.0, "refused")

@@ -33,6 +33,7 @@ def test_of_a_new_breaker(breaker):
         retry_after=0.0,
         shadow_state=None,
         shadow_rejected=0,
+        verdict="local",
         entered={},
     )
 
@@ -72,6 +73,7 @@ def test_after_a_whole_life(breaker, clock, fail):
         retry_after=0.0,
         shadow_state=None,
         shadow_rejected=0,
+        verdict="local",
         entered={"open": 1, "half_open": 1},
     )
     probe.success()

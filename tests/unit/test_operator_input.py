@@ -140,8 +140,8 @@ def test_a_name_that_needs_quotes_is_shown_in_quotes(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("failure_threshold = 3", "unknown key 'failure_threshold': allowed is circuits"),
-        ("[netflix]\nfailure_threshold = 3", "unknown key 'netflix': allowed is circuits"),
+        ("failure_threshold = 3", "unknown key 'failure_threshold': allowed are circuits, redis_url"),
+        ("[netflix]\nfailure_threshold = 3", "unknown key 'netflix': allowed are circuits, redis_url"),
         ("circuits = 3", "circuits=3 is not allowed: it must be a table"),
         ("[[circuits]]", "circuits=[{}] is not allowed: it must be a table"),
         ("[circuits]\nnetflix = 3", "[circuits.netflix]=3 is not allowed: it must be a table"),
