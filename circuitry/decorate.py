@@ -54,9 +54,11 @@ class GuardedObject(Guarded):
         super().__init__(wrapped)
         self._self_guard = guard
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it, guarded."""
-        return self._self_guard(*args, **kwargs)
+    @property
+    def __call__(self) -> Guard:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What runs when it is called: of the kind of the original's, for who looks at it to find out."""
+        called: Guard = self._self_guard
+        return called
 
     def __set_name__(self, owner: type, name: str) -> None:
         """It is what it was."""
@@ -65,7 +67,7 @@ class GuardedObject(Guarded):
         bind = getattr(self.__wrapped__, "__get__", None)
         if instance is None or bind is None or bind(instance, owner) is self.__wrapped__:
             return self
-        return MethodType(self, instance)
+        return MethodType(cast("Any", self), instance)
 
     def __reduce__(self) -> str:
         if not hasattr(self, "__qualname__"):

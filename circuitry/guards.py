@@ -360,7 +360,8 @@ def _watch(future: Any, permit: Permit, terms: Terms) -> Any:
 class GuardedAwaitable(wrapt.ObjectProxy[Any]):
     """An awaitable that is no coroutine, such as aiohttp's `session.get()`.
 
-    Awaiting it, or entering it with `async with`, is the call that is guarded; else it is what it was.
+    Awaiting it, or entering it with `async with`, is the call that is guarded; else, and when it is done
+    again, it is what it was.
     """
 
     def __init__(self, wrapped: Any, permit: Permit, judge: Judge | None, awaited: Callable[[], Any]) -> None:
@@ -370,10 +371,13 @@ class GuardedAwaitable(wrapt.ObjectProxy[Any]):
         self._self_awaited = awaited
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        awaited: Generator[Any, Any, Any] = self._self_awaited().__await__()
-        return awaited
+        awaited: Any = self.__wrapped__ if self._self_permit.resolved else self._self_awaited()
+        steps: Generator[Any, Any, Any] = awaited.__await__()
+        return steps
 
     async def __aenter__(self) -> Any:
+        if self._self_permit.resolved:
+            return await self.__wrapped__.__aenter__()
         try:
             entered = await self.__wrapped__.__aenter__()
         except BaseException as error:

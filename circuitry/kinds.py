@@ -77,7 +77,9 @@ _CONTEXT_MANAGERS: tuple[CodeType, ...] = (
 
 def _call_of(fn: object) -> object:
     """The method that runs when an object is called, beneath any partials."""
-    return getattr(type(_inner(fn)), "__call__", None)  # noqa: B004 - the method, not whether there is one
+    called = _inner(fn)
+    found = getattr(type(called), "__call__", None)  # noqa: B004 - the method, not whether there is one
+    return getattr(called, "__call__") if isinstance(found, property) else found  # noqa: B004, B009
 
 
 def _inner(fn: object) -> object:

@@ -373,11 +373,11 @@ class TestAwaitables:
         gc.collect()
         assert counts(breaker) == (0, 0, 1)
 
-    async def test_awaiting_it_twice_is_refused(self, breaker):
+    async def test_only_the_first_time_is_the_call(self, breaker):
         request = breaker(lambda: Request())()
-        await request
-        with pytest.raises(RuntimeError, match="resolved already"):
-            await request
+        assert (await request, await request) == ("response", "response")
+        async with request as response:
+            assert response == "response"
         assert counts(breaker) == (1, 0, 0)
 
     async def test_a_rejection_comes_from_the_call(self, breaker):

@@ -120,6 +120,23 @@ class TestCallableObjects:
         assert run(collected, breaker(CountLater())(2)) == [0, 1]
         assert breaker.metrics().successes == 2
 
+    @pytest.mark.parametrize("original", [Multiply(2), MultiplyLater(2), Count(), CountLater()])
+    def test_its_call_is_of_the_same_kind_for_frameworks_that_look_at_it(self, breaker, original):
+        guarded = breaker(original)
+        kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+        for is_kind in kinds:
+            assert is_kind(guarded.__call__) == is_kind(original.__call__)
+        assert inspect.signature(guarded) == inspect.signature(original)
+
+    def test_async_under_two_circuits_is_still_async(self, breaker, make_breaker):
+        async def cached(_):
+            return "cached"
+
+        outer = make_breaker("outer", fallback=cached)
+        guarded = outer(breaker(MultiplyLater(2)))
+        assert run(guarded, 21) == 42
+        assert (breaker.metrics().successes, outer.metrics().successes) == (1, 1)
+
     def test_is_still_the_object(self, breaker):
         original = Multiply(2)
         guarded = breaker(original)
