@@ -15,6 +15,7 @@ generator. Then its permit goes along (`_hand_over`), and the outcome is that of
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
@@ -40,7 +41,8 @@ class Terms(NamedTuple):
     """What a guard goes by: one breaker or, in a family, who chooses one for each call.
 
     `judge` is the decoration's own, if it has one; else the breaker judges. `result_failed` tests what
-    is returned, and `remember` is told of each good result, with the arguments of its call.
+    is returned, and `remember` is told of each good result, with the arguments of its call:
+    `remember(args, kwargs, result)`.
     """
 
     breaker: Any  # a Breaker, or None
@@ -48,7 +50,7 @@ class Terms(NamedTuple):
     result_failed: Callable[[object], bool] | None = None
     fallback: Fallback | None = None
     choose: Any = None  # a Callable[..., Breaker], where `breaker` is None
-    remember: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None
+    remember: Callable[..., None] | None = None
 
 
 def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
@@ -326,9 +328,10 @@ _STREAMS: dict[type, Callable[[Callable[..., Any], Terms], Guard]] = {
 def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     """What the caller gets in place of `result`: the same kind of thing, under the call's permit."""
     if hasattr(result, "add_done_callback"):
-        return _watch(result, permit, terms)
+        return _watch(result, permit, terms, call)
     admitted: Any = Admitted(permit, result)
-    terms = terms._replace(breaker=admitted, choose=None, remember=None)
+    remember = None if terms.remember is None else functools.partial(terms.remember, awaited=True)
+    terms = terms._replace(breaker=admitted, choose=None, remember=remember)
     make = guard_coroutine if inspect.isawaitable(result) else _STREAMS[result.__class__]
     guarded = make(lambda *_, **__: result, terms)
     args, kwargs = call
@@ -337,7 +340,7 @@ def _hand_over(result: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     return guarded(*args, **kwargs)
 
 
-def _watch(future: Any, permit: Permit, terms: Terms) -> Any:
+def _watch(future: Any, permit: Permit, terms: Terms, call: Call) -> Any:
     """A future is the caller's own object, with its methods and its identity: it is only watched."""
 
     def done(future: Any) -> None:
@@ -352,6 +355,8 @@ def _watch(future: Any, permit: Permit, terms: Terms) -> Any:
             permit.failure()
         else:
             permit.success()
+            if terms.remember is not None:
+                terms.remember(*call, future)  # once done, it can be awaited and asked again
 
     future.add_done_callback(done)
     return future

@@ -8,6 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from datetime import timedelta
+from types import MethodType
 from typing import Any, NamedTuple
 
 from circuitry.config import check_count, check_seconds, logger, refuse
@@ -16,10 +17,11 @@ from circuitry.kinds import is_async
 
 
 class Good(NamedTuple):
-    """A result, and when it came."""
+    """A result, when it came, and whether its call gave it as something to await."""
 
     result: Any
     at: float
+    awaited: bool
 
 
 class ByIdentity:
@@ -43,18 +45,26 @@ class Memory(LockHolder):
     def __init__(self, fn: Callable[..., Any], terms: LastGood) -> None:
         super().__init__()
         self._terms = terms
-        self._bound = _takes_self(fn)
+        self._takes_self = _takes_self(fn)
         self._kept: OrderedDict[Hashable, Good] = OrderedDict()
         rearm_after_fork(self)
 
-    def keep(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def keep(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        *,
+        awaited: bool = False,
+        of: Any = None,
+    ) -> None:
         """Keep a good result; what can't be told apart by its arguments isn't kept, but logged."""
         try:
-            key = self._key(args, kwargs)
+            key = self._key(args, kwargs, of)
         except Exception:
             logger.exception("last_good keeps nothing of this call, since it has no key for it")
             return
-        good = Good(result, self._terms.clock())
+        good = Good(result, self._terms.clock(), awaited)
         dropped: list[object] = []  # outlives the lock: results may have finalizers
         with self._lock:
             dropped.append(self._kept.pop(key, None))
@@ -62,24 +72,53 @@ class Memory(LockHolder):
             if len(self._kept) > self._terms.max_size:
                 dropped.append(self._kept.popitem(last=False))
 
-    def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
-        """The last good result, or else what it should have stood in for."""
-        good = self._kept.get(self._key(args, kwargs))
+    def serve(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException, of: Any = None
+    ) -> Any:
+        """The last good result, in the form it came in, or else what it should have stood in for."""
+        good = self._kept.get(self._key(args, kwargs, of))
         if good is None or self._terms.clock() - good.at > self._terms.max_age:
             raise error
-        return good.result
+        return _given(good.result) if good.awaited else good.result
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
+        """It is a fallback."""
+        return self.serve(args, kwargs, error)
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], of: Any) -> Hashable:
+        """What tells a call apart: its arguments, and the object that its method was bound to before."""
         if self._terms.key is not None:
-            return self._terms.key(*args, **kwargs)
-        if self._bound and args:
+            return ByIdentity(of), self._terms.key(*args, **kwargs)
+        if of is None and self._takes_self and args:
             args = (ByIdentity(args[0]), *args[1:])
-        key = (args, frozenset(kwargs.items()))
+        key = (ByIdentity(of), args, frozenset(kwargs.items()))
         try:
             hash(key)
         except TypeError as error:
             raise TypeError(f"last_good can't tell these arguments apart ({error}): give it key=") from error
         return key
+
+
+class MethodMemory:
+    """The same for a method of one object, `client.fetch`: the object counts like `self`."""
+
+    def __init__(self, memory: Memory, of: object) -> None:
+        self._memory = memory
+        self._of = of
+
+    def keep(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, *, awaited: bool = False
+    ) -> None:
+        """Keep a good result of this object."""
+        self._memory.keep(args, kwargs, result, awaited=awaited, of=self._of)
+
+    def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
+        """It is a fallback."""
+        return self._memory.serve(args, kwargs, error, self._of)
+
+
+async def _given(result: Any) -> Any:
+    return result
 
 
 class LastGood(LockHolder):
@@ -100,10 +139,19 @@ class LastGood(LockHolder):
         self._memories: weakref.WeakKeyDictionary[Callable[..., Any], Memory] = weakref.WeakKeyDictionary()
         rearm_after_fork(self)
 
-    def memory(self, fn: Callable[..., Any]) -> Memory:
-        """The memory of one function."""
-        with self._lock:
-            return self._memories.setdefault(fn, Memory(fn, self))
+    def memory(self, fn: Callable[..., Any]) -> Memory | MethodMemory:
+        """The memory of one function; that of a bound method is its function's."""
+        if isinstance(fn, MethodType):
+            return MethodMemory(self._memory(fn.__func__), fn.__self__)
+        return self._memory(fn)
+
+    def _memory(self, fn: Callable[..., Any]) -> Memory:
+        made = Memory(fn, self)
+        try:
+            with self._lock:
+                return self._memories.setdefault(fn, made)
+        except TypeError:  # it can't be looked up, or not weakly: this one is for who asks now
+            return made
 
     def __call__(self, *args: Any, error: BaseException, **kwargs: Any) -> Any:
         """Without a function to watch there is no good result."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import gc
 import weakref
 from datetime import timedelta
@@ -46,6 +48,48 @@ async def test_a_coroutine_functions_result_stands_in(breaker, anyio_backend):
     assert await guarded("US") == "us"
     breaker.force_open()
     assert await guarded("US") == "us"
+
+
+async def test_a_def_that_returns_a_coroutine_gives_one_again(breaker, anyio_backend):
+    async def fetch(region):
+        return region.lower()
+
+    guarded = breaker(lambda region: fetch(region))
+    assert await guarded("US") == "us"
+    breaker.force_open()
+    assert (await guarded("US"), await guarded("US")) == ("us", "us")
+    with pytest.raises(CircuitOpenError):
+        guarded("DE")
+
+
+def test_a_def_that_returns_a_task_gives_it_again(breaker):
+    async def main():
+        async def fetch():
+            return "good"
+
+        start = breaker(lambda: asyncio.ensure_future(fetch()))
+        task = start()
+        await task
+        breaker.force_open()
+        assert start() is task
+        assert await start() == "good"
+
+    asyncio.run(main())
+
+
+def test_a_def_that_returns_a_future_gives_the_last_good_one_again():
+    breaker = memory_of()
+    results = iter(["good", "bad"])
+
+    def submit():
+        future = concurrent.futures.Future()
+        future.set_result(next(results))
+        return future
+
+    submit = breaker(submit)
+    submit(), submit()
+    breaker.force_open()
+    assert submit().result() == "good"
 
 
 def test_results_are_served_until_they_are_too_old():
@@ -126,6 +170,37 @@ def test_self_counts_by_identity():
     assert one.fetch() == "one"
     with pytest.raises(CircuitOpenError):
         other.fetch()
+
+
+@pytest.mark.parametrize("terms", [{}, {"key": lambda page: page}], ids=["by arguments", "by key"])
+def test_a_bound_methods_results_are_those_of_its_object(terms):
+    breaker = memory_of(**terms)
+
+    class Client(Same):
+        def __init__(self, name):
+            self.name = name
+
+        def fetch(self, page):
+            return f"{self.name} {page}"
+
+    one, other = Client("one"), Client("other")
+    for page in ("".join("ab"), "c"):
+        breaker.call(one.fetch, page)
+    breaker.force_open()
+    assert breaker.call(one.fetch, "".join(["a", "b"])) == "one ab"
+    with pytest.raises(CircuitOpenError):
+        breaker.call(other.fetch, "c")
+
+
+def test_an_object_that_can_not_be_looked_up_has_a_memory_where_it_is_decorated(breaker):
+    class Fetch(Same):
+        def __call__(self):
+            return "good"
+
+    fetch = breaker(Fetch())
+    fetch()
+    breaker.force_open()
+    assert fetch() == "good"
 
 
 def test_unhashable_arguments_are_kept_by_key():
