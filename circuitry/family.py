@@ -31,12 +31,14 @@ class CircuitFamily(LockHolder):
         config: CircuitBreakerConfig,
         make: Callable[[str], CircuitBreaker],
         max_keys: int = MAX_KEYS,
+        taken: Callable[[str], bool] = lambda _: False,
     ) -> None:
         super().__init__()
         self.name = name
         self.config = config
         self.max_keys = max_keys
         self._make = make
+        self._taken = taken  # whether a name is that of a circuit outside
         self._tick = itertools.count().__next__  # numbers the uses, so that the latest is the highest
         self._members: dict[Hashable, CircuitBreaker] = {}  # read without the lock, written under it
         self._names = {f"{name}[*]"}
@@ -113,10 +115,10 @@ class CircuitFamily(LockHolder):
         return evicted
 
     def _free(self, text: str) -> str:
-        """`family[text]`, or with a number where another member reads the same: 1 and "1" do."""
+        """`family[text]`, or with a number where another circuit reads the same: 1 and "1" do."""
         numbered = (f"{self.name}[{text}#{number}]" for number in itertools.count(2))
         names = itertools.chain([f"{self.name}[{text}]"], numbered)
-        return next(name for name in names if name not in self._names)
+        return next(name for name in names if name not in self._names and not self._taken(name))
 
     def get(self, key: Hashable) -> CircuitBreaker | None:
         """The circuit of a key, or None; doesn't count as use."""

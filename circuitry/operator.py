@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
+from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, check_name, refuse
 from circuitry.errors import ConfigurationError
 from circuitry.settings import preset_named
 
@@ -75,6 +75,7 @@ def read_file(path: str | os.PathLike[str]) -> SettingsFile:
     circuits = _table(document.get("circuits", {}), f"{this}: circuits")
     for name, table in circuits.items():
         where = f"{this}: [circuits.{_quoted(name)}]"
+        _in_place(where, check_name, name)
         for key, value in _table(table, where).items():
             _check(key, value, f"{where} {key}")
     return SettingsFile(circuits, _redis_url(document.get("redis_url"), this))
@@ -134,9 +135,14 @@ def _expanded(table: Table) -> dict[str, Any]:
 
 
 def _check(key: str, value: object, where: str) -> None:
+    _in_place(where, check_fields, [key], KEYS)
+    _in_place(where, overridden, DEFAULT, [{key: value}])
+
+
+def _in_place(where: str, check: Callable[..., object], *args: object) -> None:
+    """Check something, and say where it was said if it is wrong."""
     try:
-        check_fields([key], KEYS)
-        overridden(DEFAULT, [{key: value}])
+        check(*args)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
@@ -157,7 +163,9 @@ def _table(value: object, where: str) -> Table:
 
 
 def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f'"{name}"'
+    if re.fullmatch(r"[\w-]+", name, re.ASCII):
+        return name
+    return f'"{name}"' if name.isprintable() else ascii(name)
 
 
 def _parsed(text: str) -> int | float | str:

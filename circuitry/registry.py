@@ -99,6 +99,16 @@ class CircuitRegistry(LockHolder):
             return None
         return next((breaker for breaker in self._members() if breaker.name == name), None)
 
+    def _family_of(self, name: str) -> CircuitFamily | None:
+        """The family that this name is one in, unless it was somebody's own before."""
+        if name in self._entries or not name.endswith("]"):
+            return None
+        families = (entry.circuit for entry in list(self._entries.values()))
+        found = (
+            one for one in families if isinstance(one, CircuitFamily) and name.startswith(f"{one.name}[")
+        )
+        return next(found, None)
+
     def _members(self) -> Iterator[CircuitBreaker]:
         for entry in list(self._entries.values()):
             if isinstance(entry.circuit, CircuitFamily):
@@ -143,9 +153,14 @@ class CircuitRegistry(LockHolder):
         return self._family(name, given_of({**settings, "config": config}))
 
     def _breaker(self, name: str, given: Given) -> CircuitBreaker:
-        member = self._member(check_name(name))
-        if member is not None and not given:
-            return member
+        family = self._family_of(check_name(name))
+        if family is not None:
+            if given:
+                raise ConfigurationError(
+                    f"circuit {name!r} is a member of the family {family.name!r}, which has "
+                    f"config={shown(family.config)}; now: {_shown(given)}"
+                )
+            return self._member(name) or family[name[len(family.name) + 1 : -1]]
         circuit = self._entry(name, given, self._make_breaker).circuit
         if not isinstance(circuit, CircuitBreaker):
             raise ConfigurationError(f"circuit {name!r} is a family: its circuits are chosen by key=")
@@ -214,7 +229,9 @@ class CircuitRegistry(LockHolder):
             now = entry.given if entry is not None and entry.circuit is family else given
             return self._make_breaker(member, now, name)
 
-        family = CircuitFamily(name, config, make, given.get("max_keys", MAX_KEYS))
+        family = CircuitFamily(
+            name, config, make, given.get("max_keys", MAX_KEYS), self._entries.__contains__
+        )
         return family
 
     # -- Operators' settings ---------------------------------------------------------------------------

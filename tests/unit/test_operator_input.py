@@ -72,6 +72,14 @@ def test_any_name_may_have_a_table(name: str, write: Write) -> None:
     assert threshold(name) == 30
 
 
+@pytest.mark.parametrize(("written", "shown"), [('""', '""'), ('"a\\nb"', r"'a\nb'")])
+def test_a_table_for_a_name_that_no_circuit_can_have_is_refused(
+    written: str, shown: str, write: Write
+) -> None:
+    message = refused(write(f"[circuits.{written}]\nfailure_threshold = 30"))
+    assert f"[circuits.{shown}]: name=" in message
+
+
 def test_every_setting_that_text_can_say_may_stand_in_a_file(write: Write) -> None:
     registry.load(
         write(

@@ -16,6 +16,7 @@ from circuitry import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitFamily,
+    CircuitOpenError,
     CircuitRegistry,
     CircuitState,
     ConfigurationError,
@@ -99,6 +100,22 @@ def test_a_member_of_a_family_is_found_by_its_name() -> None:
     with circuit("shard[eu]") as entered:
         assert entered is member
     assert list(registry) == [member]
+
+
+def test_a_member_that_nobody_has_called_yet_is_made_for_who_names_it() -> None:
+    guarded = circuit("shard", key=lambda shard: shard)(lambda shard: shard)
+    registry.get_or_create("shard[eu]").force_open()
+    with pytest.raises(CircuitOpenError):
+        guarded("eu")
+    assert [breaker.name for breaker in registry] == ["shard[eu]"]
+
+
+def test_a_name_that_was_taken_before_the_family_came_stays_what_it_was() -> None:
+    single = registry.get_or_create("shard[eu]")
+    guarded = circuit("shard", key=lambda shard: shard)(lambda shard: shard)
+    guarded("eu")
+    assert registry.get_or_create("shard[eu]") is single
+    assert sorted(registry.metrics()) == ["shard[eu#2]", "shard[eu]"]
 
 
 def test_a_family_is_no_breaker() -> None:

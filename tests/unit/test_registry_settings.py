@@ -133,6 +133,17 @@ def test_a_breaker_and_a_family_can_not_share_a_name() -> None:
     assert "'keyed' is a family" in conflict(lambda: circuit("keyed").__enter__())
 
 
+def test_a_members_settings_are_its_familys() -> None:
+    registry.get_or_create_family("shard", failure_threshold=2)
+    for again in (1, 2):
+        message = conflict(lambda: registry.get_or_create("shard[eu]", failure_threshold=7))
+        assert "'shard[eu]' is a member of the family 'shard'" in message
+        assert "failure_threshold=2" in message
+        assert "failure_threshold=7" in message
+        registry.get_or_create("shard[eu]")
+        assert len(registry) == 1, again
+
+
 def test_families_settle_their_settings_like_breakers() -> None:
     family = registry.get_or_create_family("shard")
     assert registry.get_or_create_family("shard", preset="pubnub") is family
