@@ -32,7 +32,7 @@ C = TypeVar("C", CircuitBreaker, CircuitFamily)
 class Decoration(metaclass=BlockType):
     """What `circuit(...)` gives: a decorator and, for a named circuit, a block."""
 
-    __slots__ = ("_blocks", "_breaker", "_name", "_settings")
+    __slots__ = ("_blocks", "_breaker", "_judge", "_name", "_settings")
 
     def __init__(self, name: str | None, settings: dict[str, Any]) -> None:
         if settings:
@@ -40,6 +40,7 @@ class Decoration(metaclass=BlockType):
         self._name = name
         self._settings = settings
         self._breaker: CircuitBreaker | None = None
+        self._judge: Judge | None = None  # of a block that says itself what counts as a failure
         self._blocks: Blocks = {}
 
     # -- A decorator -------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Decoration(metaclass=BlockType):
         if error is None and held is evidence and evidence is not None and not evidence.run:
             next(breaker.count)
             return False
-        left: Literal[False] = breaker._left(blocks, frame, held, error)
+        left: Literal[False] = breaker._left(blocks, frame, held, error, self._judge)
         return left
 
     async def __aenter__(self) -> CircuitBreaker:
@@ -120,13 +121,14 @@ class Decoration(metaclass=BlockType):
         if error is None and held is evidence and evidence is not None and not evidence.run:
             next(breaker.count)
             return False
-        left: Literal[False] = breaker._left(blocks, frame, held, error)
+        left: Literal[False] = breaker._left(blocks, frame, held, error, self._judge)
         return left
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
         """The end of the block that was entered in `frame`."""
         breaker: Any = self._breaker
-        left: Literal[False] = breaker._left(self._blocks, frame, self._blocks.pop(frame, None), error)
+        held = self._blocks.pop(frame, None)
+        left: Literal[False] = breaker._left(self._blocks, frame, held, error, self._judge)
         return left
 
     def _found(self) -> CircuitBreaker:
@@ -144,13 +146,17 @@ class Decoration(metaclass=BlockType):
             raise TypeError(
                 'a block needs a name, since it has no function to be named after: circuit("name")'
             )
+        if self._settings.get("failure_if") is not None:
+            raise TypeError("a block can't use failure_if=: it returns nothing; raise an exception in it")
         for setting in self._settings:
             if setting in ("key", *STANDING_IN):
                 raise TypeError(
                     f"a block can't use {setting}=: nothing could run in place of its lines, or choose a "
                     "circuit for them; decorate a function, or catch CircuitOpenError around the block"
                 )
-        return registry._breaker(self._name, given_of(self._settings))
+        breaker = registry._breaker(self._name, given_of(self._settings, NUMBERS))
+        self._judge = judge_of(self._settings, breaker.config)
+        return breaker
 
 
 @overload

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse, result_test
+from circuitry.config import DEFAULT, CircuitBreakerConfig, Judge, check_fields, refuse, result_test
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
 from circuitry.gate import LOCAL
@@ -159,6 +159,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     def __enter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
+            self._check_block()
             admission = self.admit()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
@@ -178,6 +179,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
+            self._check_block()
             admission = await self.admit_async()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
@@ -198,20 +200,27 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
 
     def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
-        """The beginning of a block in `frame`."""
-        if self.fallback is not None:
-            self.ignore(admission)
-            raise TypeError(
-                f"circuit {self.name!r} has a fallback, and nothing could run in place of a block's lines: "
-                "decorate a function, or catch CircuitOpenError around the block"
-            )
+        """The beginning of a block in `frame`, where a plain entry won't do."""
+        self._check_block()
         if frame in blocks:
             blocks[frame] = Nested(admission, blocks[frame])
         else:
             blocks[frame] = admission
 
+    def _check_block(self) -> None:
+        if self.fallback is not None:
+            raise TypeError(
+                f"circuit {self.name!r} has a fallback, and nothing could run in place of a block's lines: "
+                "decorate a function, or catch CircuitOpenError around the block"
+            )
+
     def _left(
-        self, blocks: Blocks, frame: FrameType, held: Held | None, error: BaseException | None
+        self,
+        blocks: Blocks,
+        frame: FrameType,
+        held: Held | None,
+        error: BaseException | None,
+        judge: Judge | None = None,
     ) -> Literal[False]:
         """The end of the block that was entered in `frame`, which held `held`."""
         if held is None:
@@ -221,7 +230,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             blocks[frame] = held.outer
             held = held.admission
         if error is not None:
-            self.ended(held, error, None)
+            self.ended(held, error, judge)
         else:
             self.success(held)
         return False

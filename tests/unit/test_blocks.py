@@ -330,13 +330,20 @@ class TestRefused:
             colour.block(breaker)
         assert breaker.metrics().successes == 0
 
-    def test_it_gives_back_the_probe_it_was_given(self, make_breaker, clock, fail):
+    def test_a_breaker_with_a_fallback_that_is_open_says_the_same(self, colour, make_breaker, clock, fail):
         breaker = make_breaker(fallback=print)
         fail(breaker, 3)
+        with pytest.raises(TypeError, match="has a fallback"):
+            colour.block(breaker)
         clock.advance(10)
-        with pytest.raises(TypeError), breaker:
-            pytest.fail("entered")
-        assert in_flight(breaker) == 0
+        with pytest.raises(TypeError, match="has a fallback"):
+            colour.block(breaker)
+        assert (breaker.state, breaker.metrics().rejected, in_flight(breaker)) == ("open", 0, 0)
+
+    def test_a_block_whose_result_would_be_judged(self, colour, fresh):
+        with pytest.raises(TypeError, match="a block can't use failure_if=: it returns nothing"):
+            colour.block(circuit("refused", failure_if=bool))
+        assert "refused" not in fresh
 
     def test_leaving_what_was_not_entered(self, breaker):
         with pytest.raises(RuntimeError, match="this block was entered somewhere else"):
@@ -352,6 +359,17 @@ class TestNamedBlocks:
         fresh.get_or_create("lenient", exclude=ZeroDivisionError)
         with pytest.raises(ZeroDivisionError):
             colour.block(circuit("lenient"), lambda _: 1 / 0)
+
+    def test_what_it_says_of_failures_holds_for_itself(self, colour, fresh):
+        with pytest.raises(ZeroDivisionError):
+            colour.block(circuit("shared", exclude=ZeroDivisionError), lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError), contextlib.ExitStack() as stack:
+            stack.enter_context(circuit("shared", include=OSError))
+            1 / 0
+        assert counts(fresh["shared"]) == (0, 0, 2)
+        with pytest.raises(ZeroDivisionError):
+            colour.block(circuit("shared"), lambda _: 1 / 0)
+        assert counts(fresh["shared"]) == (0, 1, 2)
 
     def test_the_name_is_looked_up_when_it_is_entered(self, fresh):
         entered = circuit("later")
