@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {"demo": "circuitry.cli.demo"}
 
+FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 READER_GONE = 141  # 128 + SIGPIPE
 
@@ -33,8 +34,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = INTERRUPTED
     except* BrokenPipeError:
         status = READER_GONE
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails too
+        _write_nowhere()
+    except* OSError as errors:
+        status = FAILED
+        _write_nowhere()
+        print(f"circuitry: error: {_first_of(errors)}", file=sys.stderr)
     return status
+
+
+def _write_nowhere() -> None:
+    """What can't be written now can't be at exit either: let the flush there not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _first_of(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
 
 
 def _parser() -> argparse.ArgumentParser:

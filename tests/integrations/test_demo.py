@@ -232,6 +232,14 @@ def check_plain_lines(lines: str, address: str) -> None:
     assert re.search(r"Prime Video open, probe in .* s, \d+ rejected, serves a cache .* old", lines)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_full_disk_ends_it_with_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "circuitry", "demo", "--plain"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (1, "circuitry: error: [Errno 28] No space left on device\n")
+
+
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     with demo("--plain") as process:
         assert process.stdout is not None
