@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ MANY = 300
 
 class LockingTicket(Ticket):
     def __del__(self) -> None:
-        self.release()
+        with contextlib.suppress(RuntimeError):  # the lock was released for it, to end its thread
+            self.release()
 
 
 class LocksInFinalizers(Naive):
