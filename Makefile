@@ -41,6 +41,7 @@ check: $(VENV)/.ready-lint ## lint, format and types
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m pyright --warnings
+	$(PY) -m pytest --quiet tests/typecheck
 
 format: $(VENV)/.ready-lint ## puts the code in form
 	$(PY) -m ruff check --fix
@@ -49,8 +50,9 @@ format: $(VENV)/.ready-lint ## puts the code in form
 bench: $(VENV)/.ready-bench ## measures circuitry against its yardsticks and peers
 	$(PY) -m benchmarks $(ARGS)
 
-docs: $(VENV)/.ready-docs ## builds docs/ into site/
+docs: $(VENV)/.ready-docs $(VENV)/.ready-test ## builds docs/ into site/, and tests it
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	$(PY) -m pytest --quiet tests/docs/test_site.py
 
 mutate: $(VENV)/.ready-mutate ## mutates machine.py and windows.py; no mutant should survive
 	rm -rf mutants
