@@ -95,7 +95,7 @@ class CircuitRegistry(LockHolder):
 
     def _member(self, name: str) -> CircuitBreaker | None:
         """The member of a family that has this name."""
-        if not name.endswith("]"):
+        if not str(name).endswith("]"):  # who has no name in hand, but None, finds nothing
             return None
         return next((breaker for breaker in self._members() if breaker.name == name), None)
 

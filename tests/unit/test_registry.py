@@ -75,6 +75,10 @@ def test_a_name_is_found_in_every_way() -> None:
 def test_what_is_no_text_is_in_no_registry() -> None:
     assert 5 not in registry
     assert ["netflix"] not in registry
+    for missing in (None, 5):
+        assert registry.get(missing) is None  # type: ignore[arg-type]
+        with pytest.raises(KeyError):
+            registry[missing]  # type: ignore[index]
 
 
 def test_every_face_finds_the_same_breaker() -> None:
