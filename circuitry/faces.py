@@ -200,12 +200,9 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
 
     def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
-        """The beginning of a block in `frame`, where a plain entry won't do."""
+        """The beginning of a block in a `frame` that is in one already; or a refusal."""
         self._check_block()
-        if frame in blocks:
-            blocks[frame] = Nested(admission, blocks[frame])
-        else:
-            blocks[frame] = admission
+        blocks[frame] = Nested(admission, blocks[frame])
 
     def _check_block(self) -> None:
         if self.fallback is not None:
