@@ -73,12 +73,12 @@ clean: ## removes everything that make made
 
 # What is installed: .ready is the package alone, with what its demo likes; .ready-X adds the dependency group X.
 $(VENV)/.ready: pyproject.toml
-	@python=$$(tools/python $(VERSION)) && echo "setting up $(VENV) with $$($$python --version)" && $$python -m venv $(VENV)
+	@python=$$(tools/python $(VERSION)) && echo "setting up $(VENV) with $$($$python --version)" >&2 && $$python -m venv $(VENV)
 	@$(PIP_INSTALL) --upgrade "pip>=25.1"
 	@$(PIP_INSTALL) --editable ".[demo]"
 	@touch $@
 
 $(VENV)/.ready-%: $(VENV)/.ready
-	@echo "installing what 'make $@' needs"
+	@echo "installing what 'make $@' needs" >&2
 	@$(PIP_INSTALL) --group $*
 	@touch $@
