@@ -33,7 +33,7 @@ def compare(make, met=MET, **given):
 @pytest.mark.core
 @pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
 def test_it_does_what_the_reference_does(make):
-    compare(make, max_examples=120)
+    compare(make, max_examples=60)
 
 
 @pytest.mark.core
