@@ -107,7 +107,7 @@ class CircuitRegistry(LockHolder):
         found = (
             one for one in families if isinstance(one, CircuitFamily) and name.startswith(f"{one.name}[")
         )
-        return next(found, None)
+        return max(found, key=lambda one: len(one.name), default=None)
 
     def _members(self) -> Iterator[CircuitBreaker]:
         for entry in list(self._entries.values()):

@@ -114,6 +114,12 @@ def test_a_member_that_nobody_has_called_yet_is_made_for_who_names_it() -> None:
     assert [breaker.name for breaker in registry] == ["shard[eu]"]
 
 
+def test_of_two_families_that_a_name_could_be_of_it_is_the_nearer_ones() -> None:
+    outer, inner = registry.get_or_create_family("shard"), registry.get_or_create_family("shard[eu]")
+    assert registry.get_or_create("shard[eu][1]") is inner.get("1")
+    assert len(outer) == 0
+
+
 def test_a_name_that_was_taken_before_the_family_came_stays_what_it_was() -> None:
     single = registry.get_or_create("shard[eu]")
     guarded = circuit("shard", key=lambda shard: shard)(lambda shard: shard)
