@@ -249,7 +249,8 @@ def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
     open: what this circuit has seen for itself stands.
     """
     if circuit.mode in (CircuitState.FORCED_OPEN, CircuitState.DISABLED):
-        return circuit._replace(fleet_mode=verdict.mode)
+        is_known = verdict.mode is circuit.fleet_mode
+        return circuit if is_known else circuit._replace(fleet_mode=verdict.mode)
     ordered = verdict.mode in (CircuitState.FORCED_OPEN, CircuitState.DISABLED)
     judged = CircuitState.CLOSED if ordered else verdict.state
     if judged is CircuitState.CLOSED:

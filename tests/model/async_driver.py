@@ -144,8 +144,10 @@ class AsyncDriver(BreakerDriver):
     )
     short = (whole_call, whole_block, whole_permit)
 
-    def __init__(self, rules: Rules, initial: CircuitState, portal: BlockingPortal) -> None:
-        super().__init__(rules, initial)
+    def __init__(
+        self, rules: Rules, initial: CircuitState, portal: BlockingPortal, *, shared: bool = False
+    ) -> None:
+        super().__init__(rules, initial, shared=shared)
         self.portal = portal
         self.running: dict[Work, Future[Any]] = {}
 

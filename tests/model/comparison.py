@@ -6,6 +6,7 @@ After each move everything that can be seen of the two must be the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,7 +14,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from circuitry.machine import CircuitState, Outcome, Reason
 
 from .drivers import START, Driver, End
-from .reference import CLOSED, DISABLED, FORCED_OPEN, ORDERS, SHADOW, Reference, Rejected, Rules
+from .reference import (
+    CLOSED,
+    DISABLED,
+    FORCED_OPEN,
+    HALF_OPEN,
+    OPEN,
+    ORDERS,
+    SHADOW,
+    Reference,
+    Rejected,
+    Rules,
+)
 
 #: Moments are multiples of this, so that sums of them are exact and equal instants are frequent.
 TICK = 0.125
@@ -30,19 +42,28 @@ initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED
 durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])
 outcomes = st.sampled_from(list(Outcome))
 numbers = st.integers(0, 11)
+#: What a fleet may say; a reset can be said again and again, as by an operator.
+decisions = st.tuples(
+    st.sampled_from([CLOSED, CLOSED, OPEN, HALF_OPEN]),
+    st.sampled_from([None, None, None, SHADOW, FORCED_OPEN, DISABLED]),
+    st.sampled_from(["recovered", "healed", "lost", "reset"]),
+    durations,
+    st.sampled_from(["refused", None]),
+)
 
 #: What the moves of all runs have met, to show that they aren't idle.
 met: set[str] = set()
 
 
 class Comparison(RuleBasedStateMachine):
-    """One circuit and its reference."""
+    """One circuit and its reference; `shared`, as one of a fleet."""
 
     driver: Driver | None = None
 
-    def __init__(self, make: Callable[[Rules, CircuitState], Driver]) -> None:
+    def __init__(self, make: Callable[[Rules, CircuitState], Driver], shared: bool = False) -> None:
         super().__init__()
         self.make = make
+        self.shared = shared
         self.pending: list[tuple[int, End]] = []
 
     @initialize(
@@ -124,6 +145,22 @@ class Comparison(RuleBasedStateMachine):
     def an_operator_speaks(self, reason: Reason) -> None:
         self.driver.administer(reason)
         self.reference.administer(reason)
+
+    @precondition(lambda self: self.shared and len(self.reference.history) % 6 == 2)
+    @rule(reason=st.sampled_from(list(ORDERS)))
+    def an_operator_speaks_to_all(self, reason: Reason) -> None:
+        self.driver.administer_all(reason)
+        self.reference.administer(reason, to_all=True)
+
+    @precondition(lambda self: self.shared)
+    @rule(decision=decisions)
+    def the_fleet_decides(self, decision: tuple[Any, ...]) -> None:
+        state, stays = self.reference.story().here.state, len(self.reference.story().stays)
+        self.driver.follow(*decision)
+        self.reference.follow(*decision)
+        followed = "follows" if len(self.reference.story().stays) > stays else "stays"
+        said = f"{followed} {decision[1] or decision[0]}"
+        met.update((said, f"{state} {said}"))
 
     # -- What has to hold --------------------------------------------------------------------------------
 

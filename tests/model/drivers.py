@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, TooManyCallsError, machine
-from circuitry.machine import CircuitState, Outcome, Reason, Rejection
+from circuitry.gate import LocalGate
+from circuitry.machine import CircuitState, FleetVerdict, Outcome, Reason, Rejection
 from circuitry.testing import ManualClock
 
 from .reference import Rejected, Rules
@@ -40,7 +41,15 @@ class Driver(Protocol):
         """Make a whole call that ends like this, if it is let through."""
 
     def administer(self, reason: Reason) -> None:
-        """Say what an operator says."""
+        """Say what an operator says; in a fleet, to this circuit alone."""
+
+    def administer_all(self, reason: Reason) -> None:
+        """Say it to the fleet."""
+
+    def follow(
+        self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
+    ) -> None:
+        """Hear what the fleet has decided."""
 
     def facts(self) -> dict[str, Any]:
         """As much of `reference.Story.facts` as can be seen of this circuit."""
@@ -58,6 +67,7 @@ class MachineDriver:
         self.limits = machine.Limits(*rules)
         self.now = START
         self.circuit = machine.new(self.limits, initial)
+        self.verdict: FleetVerdict | None = None
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
@@ -79,6 +89,18 @@ class MachineDriver:
 
     def administer(self, reason: Reason) -> None:
         self.circuit = machine.administer(self.circuit, self.limits, reason)
+        if reason is Reason.RESET and self.verdict is not None:
+            self.circuit = machine.follow(self.circuit, self.limits, self.verdict)
+
+    def administer_all(self, reason: Reason) -> None:
+        self.verdict = as_verdict(reason)
+        self.circuit = machine.administer(self.circuit, self.limits, reason, of_fleet=True)
+
+    def follow(
+        self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
+    ) -> None:
+        self.verdict = FleetVerdict(state, mode, reason, self.now + wait, cause)
+        self.circuit = machine.follow(self.circuit, self.limits, self.verdict)
 
     def facts(self) -> dict[str, Any]:
         circuit = self.circuit
@@ -88,13 +110,36 @@ class MachineDriver:
             "success_count": circuit.successes,
             "half_open_calls": len(machine.in_flight(circuit, self.now)),
             "retry_after": machine.retry_after(circuit, self.limits, self.now),
-            "shadow_state": circuit.judged if circuit.mode is CircuitState.SHADOW else None,
+            "shadow_state": circuit.judged if circuit.order is CircuitState.SHADOW else None,
+            "verdict": "fleet" if circuit.followed or circuit.order is not circuit.mode else "local",
+            "word": circuit.fleet_mode,
             "generation": circuit.generation,
             "cause": circuit.cause,
         }
 
     def stop(self) -> None:
         pass
+
+
+class Fleet(LocalGate):
+    """The others, as a breaker meets them: they say what they are told to, and let every probe go."""
+
+    def gate(self, breaker: CircuitBreaker) -> Fleet:
+        return self
+
+    @property
+    def governs(self) -> bool:
+        return self.verdict is not None and self.verdict.state is not CircuitState.CLOSED
+
+    def order(self, reason: Reason) -> None:
+        self.verdict = as_verdict(reason)
+
+
+def as_verdict(reason: Reason) -> FleetVerdict:
+    """What a fleet says that has heard this of an operator."""
+    reached = machine.ADMINISTRATIVE[reason]
+    state = CircuitState.OPEN if reached is CircuitState.FORCED_OPEN else CircuitState.CLOSED
+    return FleetVerdict(state, None if reached is CircuitState.CLOSED else reached, reason, 0.0, None)
 
 
 class BreakerDriver:
@@ -104,12 +149,13 @@ class BreakerDriver:
     short = SHORT
     kind: type[CircuitBreaker] = CircuitBreaker
 
-    def __init__(self, rules: Rules, initial: CircuitState) -> None:
+    def __init__(self, rules: Rules, initial: CircuitState, *, shared: bool = False) -> None:
         self.clock = ManualClock(START)
+        self.fleet = Fleet() if shared else None
         config = CircuitBreakerConfig(
             **rules._asdict(), initial_state=initial, exclude=ExcludedError, describe_failure=str
         )
-        self.breaker = self.kind("netflix", config, clock=self.clock)
+        self.breaker = self.kind("netflix", config, clock=self.clock, store=self.fleet)
         self.events: list[tuple[Any, ...]] = []
         self.rejections: list[tuple[CircuitState, float]] = []
         self.failures: list[BaseException | None] = []
@@ -154,13 +200,30 @@ class BreakerDriver:
         return Rejected(error.state, error.retry_after, error.last_failure)
 
     def administer(self, reason: Reason) -> None:
+        if self.fleet is None:
+            self._order(reason)()
+        else:
+            self._order(reason)(local=True)
+
+    def administer_all(self, reason: Reason) -> None:
+        self._order(reason)()
+
+    def _order(self, reason: Reason) -> Callable[..., None]:
         breaker = self.breaker
-        {
+        return {
             Reason.RESET: breaker.reset,
             Reason.FORCED_OPEN: breaker.force_open,
             Reason.DISABLED: breaker.disable,
             Reason.SHADOWED: breaker.shadow,
-        }[reason]()
+        }[reason]
+
+    def follow(
+        self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
+    ) -> None:
+        assert self.fleet is not None
+        self.fleet.verdict = FleetVerdict(state, mode, reason, self.clock() + wait, cause)
+        self.breaker._follow(self.fleet.verdict)
+        self.breaker._announce()
 
     def facts(self) -> dict[str, Any]:
         metrics = self.breaker.metrics()
@@ -172,7 +235,7 @@ class BreakerDriver:
         assert (metrics.last_failure_at is None) == (metrics.failures == 0)
         names = (
             "state failure_count success_count half_open_calls failure_rate recovery_attempts calls "
-            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered"
+            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered verdict"
         )
         facts = {name: getattr(metrics, name) for name in names.split()}
         return {**facts, "events": list(self.events)}

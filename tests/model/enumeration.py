@@ -3,6 +3,9 @@
 Two circuits are taken for the same if they differ only in the numbers of their generations and
 probes, and by a shift of time. That leaves finitely many: deadlines that have passed are all
 alike, and so are probes whose slot went to another, beyond as many as could close the circuit.
+
+A circuit in a fleet has two more things to it, and more that can happen: the fleet decides, and an
+operator speaks to all. What a fleet says isn't held to any rule here: every verdict may come at any time.
 """
 
 from __future__ import annotations
@@ -14,12 +17,48 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from circuitry import machine
-from circuitry.machine import Admission, Circuit, CircuitState, Limits, Outcome, Probe, Reason, Rejection
+from circuitry.machine import (
+    Admission,
+    Circuit,
+    CircuitState,
+    FleetVerdict,
+    Limits,
+    Outcome,
+    Probe,
+    Reason,
+    Rejection,
+)
 
-from .reference import Called, Ended, Ordered
+from .reference import (
+    CLOSED,
+    DISABLED,
+    FORCED_OPEN,
+    HALF_OPEN,
+    OPEN,
+    SHADOW,
+    Called,
+    Decided,
+    Ended,
+    Happening,
+    Ordered,
+)
 
 #: Seconds are whole numbers here: a tick is one.
 TIMEOUT, PROBE_TIMEOUT = 2, 2
+
+#: What a fleet may say: its state, an operator's word to it, and why. One that rejects or admits all is
+#: shown with each state, since a circuit must not go by it.
+DECISIONS = (
+    (CLOSED, None, "recovered"),
+    (CLOSED, None, "reset"),
+    (OPEN, None, "tripped"),
+    (HALF_OPEN, None, "timed_out"),
+    (CLOSED, SHADOW, "shadowed"),
+    (OPEN, SHADOW, "tripped"),
+    (HALF_OPEN, SHADOW, "timed_out"),
+    (OPEN, FORCED_OPEN, "forced_open"),
+    (HALF_OPEN, DISABLED, "disabled"),
+)
 
 
 class Node(NamedTuple):
@@ -27,12 +66,19 @@ class Node(NamedTuple):
 
     judged: CircuitState
     mode: CircuitState | None
+    fleet_mode: CircuitState | None
+    followed: bool
     streak: int | None
     left: float  # until the deadline
     cause: str | None
     successes: int
     slots: tuple[float, ...]  # what is left of each; 0 if it has lapsed
     lost: int  # probes whose slot went to another
+
+    @property
+    def order(self) -> CircuitState | None:
+        """The operator's word that holds."""
+        return self.mode or self.fleet_mode
 
 
 @dataclass(frozen=True)
@@ -41,7 +87,7 @@ class Example:
 
     circuit: Circuit
     now: float
-    history: tuple[Called | Ended | Ordered, ...] = ()
+    history: tuple[Happening, ...] = ()
     probes: tuple[tuple[Probe, int], ...] = ()  # those out, in this generation, and their call's number
     calls: int = 0
 
@@ -52,13 +98,17 @@ class Step(NamedTuple):
     move: str
     before: Example
     after: Example
-    verdict: Admission | Rejection | None = None
+    verdict: Admission | Rejection | FleetVerdict | None = None
 
 
 class Space:
-    """All nodes of a circuit with these limits, and the steps between them."""
+    """All nodes of a circuit with these limits, and the steps between them; `shared`, in a fleet."""
 
-    def __init__(self, failure_threshold: int, success_threshold: int, probes: int) -> None:
+    def __init__(
+        self, failure_threshold: int, success_threshold: int, probes: int, shared: bool = False
+    ) -> None:
+        self.numbers = (failure_threshold, success_threshold, probes)
+        self.shared = shared
         self.limits = Limits(failure_threshold, success_threshold, TIMEOUT, probes, PROBE_TIMEOUT)
         first = Example(machine.new(self.limits), 0)
         self.examples = {self.node(first): first}
@@ -79,6 +129,8 @@ class Space:
         return Node(
             circuit.judged,
             circuit.mode,
+            circuit.fleet_mode,
+            circuit.followed,
             circuit.evidence.failures if circuit.evidence else None,
             max(0, circuit.deadline - now),
             circuit.cause,
@@ -101,6 +153,11 @@ class Space:
                 yield self._end(example, place, outcome)
         for reason in machine.ADMINISTRATIVE:
             yield self._administer(example, reason)
+        if self.shared:
+            for reason in machine.ADMINISTRATIVE:
+                yield self._administer(example, reason, of_fleet=True)
+            for decision in DECISIONS:
+                yield self._follow(example, *decision)
 
     def _call(self, example: Example) -> Step:
         fresh = branch(example)
@@ -131,13 +188,22 @@ class Space:
         history = (*example.history, Ended(example.now, call, outcome, cause))
         return moved(example, circuit, history)
 
-    def _administer(self, example: Example, reason: Reason) -> Step:
-        circuit = machine.administer(example.circuit, self.limits, reason)
-        history = (*example.history, Ordered(example.now, reason))
-        return Step(f"an operator's {reason}", example, moved(example, circuit, history))
+    def _administer(self, example: Example, reason: Reason, of_fleet: bool = False) -> Step:
+        circuit = machine.administer(example.circuit, self.limits, reason, of_fleet=of_fleet)
+        history = (*example.history, Ordered(example.now, reason, of_fleet))
+        whose = "a fleet's operator" if of_fleet else "an operator"
+        return Step(f"{whose}'s {reason}", example, moved(example, circuit, history))
+
+    def _follow(self, example: Example, state: CircuitState, mode: CircuitState | None, reason: str) -> Step:
+        wait, cause = (TIMEOUT, "theirs") if state is OPEN else (0, None if state is CLOSED else "theirs")
+        verdict = FleetVerdict(state, mode, reason, example.now + wait, cause)
+        circuit = machine.follow(example.circuit, self.limits, verdict)
+        history = (*example.history, Decided(example.now, state, mode, reason, wait, cause))
+        move = f"a fleet that is {mode or state}" + (" by reset" if reason == "reset" else "")
+        return Step(move, example, moved(example, circuit, history), verdict)
 
 
-def moved(example: Example, circuit: Circuit, history: tuple[Called | Ended | Ordered, ...]) -> Example:
+def moved(example: Example, circuit: Circuit, history: tuple[Happening, ...]) -> Example:
     same = circuit.generation == example.circuit.generation
     return replace(example, circuit=circuit, history=history, probes=example.probes if same else ())
 

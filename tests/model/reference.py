@@ -59,10 +59,31 @@ class Ended(NamedTuple):
 
 
 class Ordered(NamedTuple):
-    """An operator spoke."""
+    """An operator spoke: to this circuit alone, or to its fleet."""
 
     at: float
     reason: Reason
+    to_all: bool = False
+
+
+class Decided(NamedTuple):
+    """Its fleet has decided."""
+
+    at: float
+    state: CircuitState
+    mode: CircuitState | None  # what an operator has said to the fleet
+    reason: str
+    wait: float  # if it is open: so long from now
+    cause: str | None
+
+
+class HeardAgain(NamedTuple):
+    """What its fleet says now came to it once more, as when an operator takes back what he said here."""
+
+    at: float
+
+
+Happening = Called | Ended | Ordered | Decided | HeardAgain
 
 
 # -- The story that is told of it ------------------------------------------------------------------
@@ -91,31 +112,42 @@ class Call:
 class Stay:
     """One stay in one state: a generation."""
 
-    mode: CircuitState | None
+    mode: CircuitState | None  # what an operator said here
+    word: CircuitState | None  # what an operator had said to all when it began
     judged: CircuitState
-    reason: Reason
+    reason: str
     since: float
     cause: str | None
     ends_before: int  # how many calls had ended when it began
+    wait: float  # while it is open
+    of_fleet: bool = False  # begun by the fleet
     admitted: list[Call] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)  # of calls admitted in it, ended in it
 
     @property
+    def order(self) -> CircuitState | None:
+        """Who is nearer is heard first."""
+        return self.mode or self.word
+
+    @property
     def state(self) -> CircuitState:
-        return self.mode or self.judged
+        return self.order or self.judged
 
 
 class Story:
     """Everything that came of a list of happenings."""
 
-    def __init__(self, rules: Rules, initial: CircuitState, history: list[Called | Ended | Ordered]) -> None:
+    def __init__(self, rules: Rules, initial: CircuitState, history: list[Happening]) -> None:
         self.rules = rules
+        self.words: list[CircuitState | None] = [None]  # what operators said to all
+        self.decisions: list[Decided] = []
         self.calls: list[Call] = []
         self.ends: list[Outcome] = []
         self.stays: list[Stay] = []
         reason = next(reason for reason, state in ORDERS.items() if state is initial)
         self.obey(Ordered(0.0, reason))
-        tell = {Called: self.call, Ended: self.end, Ordered: self.obey}
+        tell = {Called: self.call, Ended: self.end, Ordered: self.obey, Decided: self.decided}
+        tell[HeardAgain] = self.hear_again
         for happening in history:
             tell[type(happening)](happening)
 
@@ -124,30 +156,71 @@ class Story:
         return self.stays[-1]
 
     def go(self, judged: CircuitState, reason: Reason, at: float, cause: str | None = None) -> None:
-        self.stays.append(Stay(self.here.mode, judged, reason, at, cause, len(self.ends)))
+        self.stay(self.here.mode, judged, reason, at, cause, self.rules.timeout_duration)
+
+    def stay(
+        self,
+        mode: CircuitState | None,
+        judged: CircuitState,
+        reason: str,
+        at: float,
+        cause: str | None,
+        wait: float,
+        of_fleet: bool = False,
+    ) -> None:
+        ends = len(self.ends)
+        self.stays.append(Stay(mode, self.words[-1], judged, reason, at, cause, ends, wait, of_fleet))
 
     # -- What happens -----------------------------------------------------------------------------
 
     def obey(self, order: Ordered) -> None:
         state = ORDERS[order.reason]
-        mode = None if state is CLOSED else state
-        self.stays.append(Stay(mode, CLOSED, order.reason, order.at, None, len(self.ends)))
+        said = None if state is CLOSED else state
+        if order.to_all:
+            self.words.append(said)
+            shown = OPEN if said is FORCED_OPEN else CLOSED
+            self.decisions.append(Decided(order.at, shown, said, order.reason, 0.0, None))
+        self.stay(None if order.to_all else said, CLOSED, order.reason, order.at, None, 0.0)
+
+    def decided(self, decided: Decided) -> None:
+        self.decisions.append(decided)
+        self.heed(decided, decided.at)
+
+    def hear_again(self, heard: HeardAgain) -> None:
+        if self.decisions:
+            self.heed(self.decisions[-1], heard.at)
+
+    def heed(self, decided: Decided, at: float) -> None:
+        """Do as the fleet does, unless what was said or seen here speaks against it."""
+        here, known = self.here, self.words[-1]
+        self.words.append(decided.mode)
+        if here.mode in (FORCED_OPEN, DISABLED):
+            return
+        judges = decided.mode not in (FORCED_OPEN, DISABLED)
+        if judges and decided.state is not CLOSED:
+            wait = decided.at + decided.wait - at
+            self.stay(here.mode, decided.state, decided.reason, at, decided.cause, wait, of_fleet=True)
+            return
+        is_order = decided.reason == "reset" or decided.mode is not known
+        was_fleets = here.of_fleet and here.judged is not CLOSED
+        if is_order or was_fleets:
+            self.stay(here.mode, CLOSED, decided.reason, at, None, 0.0, of_fleet=True)
 
     def call(self, called: Called) -> None:
         at = called.at
-        if self.here.judged is OPEN and at >= self.here.since + self.rules.timeout_duration:
+        if self.here.judged is OPEN and at >= self.here.since + self.here.wait:
             self.go(HALF_OPEN, Reason.TIMED_OUT, at, self.here.cause)
         call = Call(at, self.here)
         self.calls.append(call)
         if self.lets_through(at):
             self.here.admitted.append(call)
-        elif self.here.mode is SHADOW:
+        elif self.here.order is SHADOW:
             call.waived = True
         else:
             call.rejected = Rejected(self.here.state, self.retry_after(at), self.here.cause)
 
     def lets_through(self, at: float) -> bool:
-        if self.here.mode is FORCED_OPEN or self.here.judged is OPEN:
+        if self.here.order is FORCED_OPEN or self.here.judged is OPEN:
             return False
         return self.here.judged is not HALF_OPEN or len(self.holding(at)) < self.rules.half_open_max_calls
 
@@ -156,7 +229,7 @@ class Story:
         call.ended = True
         self.ends.append(ended.outcome)
         here = self.here
-        if call.waived or call.stay is not here or here.mode is DISABLED:
+        if call.waived or call.stay is not here or here.order is DISABLED:
             return
         here.outcomes.append(ended.outcome)
         if here.judged is CLOSED and self.streak() >= self.rules.failure_threshold:
@@ -189,10 +262,10 @@ class Story:
 
     def retry_after(self, now: float) -> float:
         here = self.here
-        if here.mode is not None:
-            return self.rules.timeout_duration if here.mode is FORCED_OPEN else 0.0
+        if here.order is not None:
+            return self.rules.timeout_duration if here.order is FORCED_OPEN else 0.0
         if here.judged is OPEN:
-            return max(0.0, here.since + self.rules.timeout_duration - now)
+            return max(0.0, here.since + here.wait - now)
         holding = self.holding(now)
         if here.judged is CLOSED or len(holding) < self.rules.half_open_max_calls:
             return 0.0
@@ -210,10 +283,16 @@ class Story:
         for old, new in pairwise(self.stays):
             if old.state is not new.state:
                 source = "admin" if new.reason in ORDERS else "local"
+                source = "fleet" if new.of_fleet else source
                 heard.append((old.state, new.state, new.reason, source, new.cause))
-            elif new.mode is SHADOW and old.judged is not new.judged:
+            elif new.order is SHADOW and old.judged is not new.judged:
                 heard.append((old.judged, new.judged, new.reason, "shadow", new.cause))
         return heard
+
+    def verdict(self) -> str:
+        """Whose word it is that the circuit is in this state."""
+        here = self.here
+        return "fleet" if here.of_fleet or (here.word is not None and here.mode is None) else "local"
 
     def facts(self, now: float) -> dict[str, Any]:
         """Everything that can be seen of the circuit from outside."""
@@ -221,7 +300,7 @@ class Story:
         entered = Counter(str(event[1]) for event in events if event[3] != "shadow")
         return {
             "state": self.here.state,
-            "failure_count": 0 if self.here.mode is DISABLED else self.streak(),
+            "failure_count": 0 if self.here.order is DISABLED else self.streak(),
             "success_count": self.probes_succeeded(),
             "half_open_calls": len(self.holding(now)),
             "failure_rate": self.failure_rate(),
@@ -233,12 +312,14 @@ class Story:
             "rejected": sum(call.rejected is not None for call in self.calls),
             "opened": entered["open"],
             "retry_after": self.retry_after(now),
-            "shadow_state": self.here.judged if self.here.mode is SHADOW else None,
+            "shadow_state": self.here.judged if self.here.order is SHADOW else None,
             "shadow_rejected": sum(call.waived for call in self.calls),
             "entered": dict(entered),
             "events": events,
             "generation": len(self.stays) - 1,
             "cause": self.here.cause,
+            "verdict": self.verdict(),
+            "word": self.words[-1],
         }
 
 
@@ -249,7 +330,7 @@ class Reference:
         self.rules = rules
         self.initial = initial
         self.now = now
-        self.history: list[Called | Ended | Ordered] = []
+        self.history: list[Happening] = []
         self._told = (-1, Story(rules, initial, []))  # the story of so many happenings
 
     def story(self) -> Story:
@@ -269,8 +350,15 @@ class Reference:
     def end(self, call: int, outcome: Outcome, cause: str | None = None) -> None:
         self.history.append(Ended(self.now, call, outcome, cause if outcome is FAILURE else None))
 
-    def administer(self, reason: Reason) -> None:
-        self.history.append(Ordered(self.now, reason))
+    def administer(self, reason: Reason, to_all: bool = False) -> None:
+        self.history.append(Ordered(self.now, reason, to_all))
+        if reason is Reason.RESET and not to_all:
+            self.history.append(HeardAgain(self.now))
+
+    def follow(
+        self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
+    ) -> None:
+        self.history.append(Decided(self.now, state, mode, reason, wait, cause))
 
     def facts(self) -> dict[str, Any]:
         return self.story().facts(self.now)

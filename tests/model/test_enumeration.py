@@ -42,15 +42,32 @@ SIZES = {
     (3, 3, 2): (176, 2312),
 }
 
+#: The same for a circuit in a fleet.
+SIZES_IN_A_FLEET = {
+    (1, 1, 1): (166, 3610),
+    (1, 1, 2): (306, 7320),
+    (1, 2, 1): (334, 7684),
+    (1, 2, 2): (684, 17274),
+    (2, 1, 1): (178, 3862),
+    (2, 1, 2): (318, 7572),
+    (2, 2, 1): (346, 7936),
+    (2, 2, 2): (696, 17526),
+}
 
-@pytest.fixture(scope="module", params=list(product((1, 2, 3), (1, 2, 3), (1, 2))), ids=str)
-def numbers(request):
-    return request.param
+SPACES = [(numbers, False) for numbers in SIZES] + [(numbers, True) for numbers in SIZES_IN_A_FLEET]
+NAMES = [f"{'-'.join(map(str, numbers))}{'-shared' * shared}" for numbers, shared in SPACES]
 
 
-@pytest.fixture(scope="module")
-def space(numbers):
-    return Space(*numbers)
+@pytest.fixture(scope="module", params=SPACES, ids=NAMES)
+def space(request):
+    numbers, shared = request.param
+    return Space(*numbers, shared=shared)
+
+
+@pytest.fixture(scope="module", params=list(SIZES), ids=str)
+def alone(request):
+    """For what isn't so in a fleet: test_enumeration_fleet.py has what is."""
+    return Space(*request.param)
 
 
 @pytest.fixture
@@ -59,15 +76,16 @@ def circuits(space):
     return [(branch(example).circuit, example.now) for example in space.examples.values()]
 
 
-def test_the_count_of_states_and_steps(numbers, space):
-    assert (len(space.examples), len(space.steps)) == SIZES[numbers]
+def test_the_count_of_states_and_steps(space):
+    sizes = SIZES_IN_A_FLEET if space.shared else SIZES
+    assert (len(space.examples), len(space.steps)) == sizes[space.numbers]
 
 
 # -- Steps -------------------------------------------------------------------------------------------
 
 
-def test_every_step_is_what_the_reference_does(numbers, space):
-    failure_threshold, success_threshold, probes = numbers
+def test_every_step_is_what_the_reference_does(space):
+    failure_threshold, success_threshold, probes = space.numbers
     rules = Rules(failure_threshold, success_threshold, TIMEOUT, probes, PROBE_TIMEOUT)
     driver = MachineDriver(rules, CLOSED)
     for step in space.steps:
@@ -82,9 +100,9 @@ def test_every_step_is_what_the_reference_does(numbers, space):
             assert (step.verdict == rejected) == isinstance(step.verdict, Rejection), step
 
 
-def test_every_edge_of_the_tables_is_taken_and_no_other(space):
+def test_every_edge_of_the_tables_is_taken_and_no_other(alone):
     taken = defaultdict(set)
-    for _, before, after, _ in space.steps:
+    for _, before, after, _ in alone.steps:
         old, new = before.circuit, after.circuit
         assert new.generation - old.generation in (0, 1)
         if new.generation == old.generation:
@@ -103,9 +121,9 @@ def test_every_edge_of_the_tables_is_taken_and_no_other(space):
     assert taken == {**legal, None: set(TRANSITIONS), SHADOW: set(TRANSITIONS)}
 
 
-def test_only_a_call_a_result_or_an_operator_changes_a_state(space):
+def test_only_a_call_a_result_or_an_operator_changes_a_state(alone):
     changing = {
-        step.move for step in space.steps if step.before.circuit.state is not step.after.circuit.state
+        step.move for step in alone.steps if step.before.circuit.state is not step.after.circuit.state
     }
     assert changing == {
         "call",
@@ -138,7 +156,7 @@ def test_the_result_of_a_lost_probe_frees_no_slot_of_another(space):
 
 def test_a_shadow_and_a_disabled_circuit_reject_nothing(space):
     for step in space.steps:
-        if step.before.circuit.mode in (SHADOW, DISABLED):
+        if step.before.circuit.order in (SHADOW, DISABLED):
             assert not isinstance(step.verdict, Rejection)
         elif step.move == "call":
             assert step.verdict is not WAIVED
@@ -161,9 +179,9 @@ def test_probes_in_flight_keep_to_their_limit(space, circuits):
 def test_what_belongs_to_one_state_is_absent_in_the_others(space, circuits):
     for circuit, now in circuits:
         assert (circuit.evidence is not None) == (
-            circuit.judged is CLOSED and circuit.mode is not FORCED_OPEN
+            circuit.judged is CLOSED and circuit.order is not FORCED_OPEN
         )
-        assert circuit.judged is CLOSED or circuit.mode in (None, SHADOW)
+        assert circuit.judged is CLOSED or circuit.order in (None, SHADOW)
         assert circuit.deadline - now <= TIMEOUT if circuit.judged is OPEN else circuit.deadline == 0
         assert (circuit.cause is None) == (circuit.judged is CLOSED)
         assert circuit.judged is HALF_OPEN or (circuit.successes, circuit.slots, circuit.probes) == (0, (), 0)
@@ -183,7 +201,7 @@ def test_a_rejection_leaves_the_circuit_as_it_is_and_the_wait_is_as_long_as_told
         assert after is circuit
         assert verdict == (circuit.state, machine.retry_after(circuit, space.limits, now), circuit.cause)
         assert verdict.retry_after > 0
-        if circuit.mode is FORCED_OPEN:
+        if circuit.order is FORCED_OPEN:
             assert verdict.retry_after == TIMEOUT
             continue
         for wait in range(1, verdict.retry_after + 1):
@@ -220,17 +238,17 @@ def test_nobody_is_ever_stuck(space):
     for move, before, after, _ in space.steps:
         if move in ways:
             back[space.node(after)].add(space.node(before))
-    saved = {node for node in space.examples if node.judged is CLOSED and node.mode is not FORCED_OPEN}
+    saved = {node for node in space.examples if node.judged is CLOSED and node.order is not FORCED_OPEN}
     found = set(saved)
     while found:
         found = set().union(*(back[node] for node in found)) - saved
         saved |= found
-    assert {node.mode for node in set(space.examples) - saved} == {FORCED_OPEN}
+    assert {node.order for node in set(space.examples) - saved} == {FORCED_OPEN}
 
 
 def test_where_all_probes_are_lost_the_next_is_admitted_in_time(space, circuits):
     for circuit, now in circuits:
-        if circuit.mode is not FORCED_OPEN:
+        if circuit.order is not FORCED_OPEN:
             verdict = machine.admit(circuit, space.limits, now + max(TIMEOUT, PROBE_TIMEOUT))[1]
             assert not isinstance(verdict, Rejection)
             assert verdict is not WAIVED

@@ -19,44 +19,63 @@ from .twins import AlwaysTold, Twins
 
 #: What random moves always come by, or they would prove little; and, if there are many, this too.
 MET = {f"{state} {reason}" for state, reason in TRANSITIONS} | {"waived", "late success"}
+#: What a fleet's word does to a circuit in a state.
+MET_IN_A_FLEET = {"follows open", "follows half_open", "follows closed", "follows shadow", "stays closed"}
+MET_IN_A_FLEET_IN_TIME = MET_IN_A_FLEET | {
+    *(f"{state} follows {said}" for state in ("open", "half_open", "shadow") for said in ("open", "disabled")),
+    *("open stays closed", "forced_open stays open", "forced_open follows closed", "disabled stays half_open"),
+}
 MET_IN_TIME = MET | {"late failure", "late ignored", "lapsed success", "lapsed failure", "lapsed ignored"}
 
 
-def compare(make, met=MET, **given):
+def compare(make, met=MET, shared=False, **given):
     """Play with what `make` makes, and with the reference."""
+    if shared:
+        met = met | (MET_IN_A_FLEET if met is MET else MET_IN_A_FLEET_IN_TIME)
+        if make is not MachineDriver:
+            make = functools.partial(make, shared=True)
     comparison.met.clear()
     given = settings(stateful_step_count=50, **given)
-    run_state_machine_as_test(lambda: Comparison(make), settings=given)
+    run_state_machine_as_test(lambda: Comparison(make, shared), settings=given)
     assert comparison.met >= met
 
 
+ALONE_OR_SHARED = pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+
+
 @pytest.mark.core
+@ALONE_OR_SHARED
 @pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
-def test_it_does_what_the_reference_does(make):
-    compare(make, max_examples=60)
+def test_it_does_what_the_reference_does(make, shared):
+    compare(make, shared=shared, max_examples=100 if shared else 60)
 
 
 @pytest.mark.core
-def test_the_breaker_does_what_the_reference_does_in_an_event_loop(anyio_backend):
+@ALONE_OR_SHARED
+def test_the_breaker_does_what_the_reference_does_in_an_event_loop(anyio_backend, shared):
     with start_blocking_portal(anyio_backend) as portal:
-        compare(functools.partial(AsyncDriver, portal=portal))
+        compare(functools.partial(AsyncDriver, portal=portal), shared=shared, max_examples=60)
 
 
 @pytest.mark.core
-def test_with_and_without_the_fast_path_it_is_the_same():
+@ALONE_OR_SHARED
+def test_with_and_without_the_fast_path_it_is_the_same(shared):
     """Of a closed circuit without a failure streak, the machine needn't hear of a success."""
     AlwaysTold.heard = 0
-    compare(Twins)
-    assert AlwaysTold.heard > 100
+    compare(Twins, shared=shared)
+    assert AlwaysTold.heard > 50
 
 
 @pytest.mark.slow
+@ALONE_OR_SHARED
 @pytest.mark.parametrize("make", [MachineDriver, Twins])
-def test_it_does_what_the_reference_does_in_the_long_run(make):
-    compare(make, MET_IN_TIME, max_examples=1000)
+def test_it_does_what_the_reference_does_in_the_long_run(make, shared):
+    compare(make, MET_IN_TIME, shared, max_examples=1000)
 
 
 @pytest.mark.slow
-def test_the_breaker_does_so_in_an_event_loop_in_the_long_run(anyio_backend):
+@ALONE_OR_SHARED
+def test_the_breaker_does_so_in_an_event_loop_in_the_long_run(anyio_backend, shared):
     with start_blocking_portal(anyio_backend) as portal:
-        compare(functools.partial(AsyncDriver, portal=portal), MET_IN_TIME, max_examples=1000)
+        make = functools.partial(AsyncDriver, portal=portal)
+        compare(make, MET_IN_TIME, shared, max_examples=1000)

@@ -60,10 +60,10 @@ class Twins:
     ways = BreakerDriver.ways
     short = BreakerDriver.short
 
-    def __init__(self, rules: Rules, initial: CircuitState) -> None:
-        self.fast = BreakerDriver(rules, initial)
+    def __init__(self, rules: Rules, initial: CircuitState, *, shared: bool = False) -> None:
+        self.fast = BreakerDriver(rules, initial, shared=shared)
         with slow():
-            self.slow = SlowDriver(rules, initial)
+            self.slow = SlowDriver(rules, initial, shared=shared)
 
     def advance(self, seconds: float) -> None:
         self.fast.advance(seconds)
@@ -94,6 +94,16 @@ class Twins:
         self.fast.administer(reason)
         with slow():
             self.slow.administer(reason)
+
+    def administer_all(self, reason: Reason) -> None:
+        self.fast.administer_all(reason)
+        with slow():
+            self.slow.administer_all(reason)
+
+    def follow(self, *verdict: Any) -> None:
+        self.fast.follow(*verdict)
+        with slow():
+            self.slow.follow(*verdict)
 
     def facts(self) -> dict[str, Any]:
         facts = self.fast.facts()
