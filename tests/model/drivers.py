@@ -235,7 +235,8 @@ class BreakerDriver:
         assert (metrics.last_failure_at is None) == (metrics.failures == 0)
         names = (
             "state failure_count success_count half_open_calls failure_rate recovery_attempts calls "
-            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered verdict"
+            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered "
+            "verdict"
         )
         facts = {name: getattr(metrics, name) for name in names.split()}
         return {**facts, "events": list(self.events)}

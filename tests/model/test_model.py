@@ -22,8 +22,10 @@ MET = {f"{state} {reason}" for state, reason in TRANSITIONS} | {"waived", "late 
 #: What a fleet's word does to a circuit in a state.
 MET_IN_A_FLEET = {"follows open", "follows half_open", "follows closed", "follows shadow", "stays closed"}
 MET_IN_A_FLEET_IN_TIME = MET_IN_A_FLEET | {
-    *(f"{state} follows {said}" for state in ("open", "half_open", "shadow") for said in ("open", "disabled")),
-    *("open stays closed", "forced_open stays open", "forced_open follows closed", "disabled stays half_open"),
+    *(f"{state} follows open" for state in ("closed", "open", "half_open", "shadow")),
+    *(f"{state} follows disabled" for state in ("closed", "open", "half_open", "shadow")),
+    *("open stays closed", "forced_open stays open", "forced_open follows closed"),
+    "disabled stays half_open",
 }
 MET_IN_TIME = MET | {"late failure", "late ignored", "lapsed success", "lapsed failure", "lapsed ignored"}
 
