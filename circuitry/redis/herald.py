@@ -34,7 +34,10 @@ class Herald:
     def _speak(self) -> None:
         while True:
             while self._waiting:
-                self._waiting.popleft()()
+                try:
+                    self._waiting.popleft()()
+                except BaseException:  # what can be logged has been; sys.exit() ends no thread but its own
+                    pass
             with self._lock:
                 if not self._waiting:
                     self._speaking = False

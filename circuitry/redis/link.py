@@ -18,6 +18,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.locked import LockedCircuit
@@ -32,6 +33,9 @@ from circuitry.redis.wire import COMMAND_TIMEOUT, Wire, await_news
 #: Seconds.
 LONGEST_BACKOFF = 0.5
 LAST_WORDS = 0.5  # for what waits when a store is closed
+LULL = 60.0  # what hasn't been so for as long is news again
+#: What comes and goes while the server is there.
+PASSING = ("refused", "unreadable", "deaf")
 
 
 class Link(LockHolder):
@@ -78,19 +82,17 @@ class Link(LockHolder):
         self._poked: deque[SharedGate] = deque()
         self._is_busy = False
         self._changed = threading.Condition()
-        self._reported: set[tuple[str, str | None, str]] = set()
+        self._reported: dict[tuple[str, str | None, str], float] = {}
         self._is_woken = False
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
+        self._bell: socket.socket | None = None  # there while the thread runs
+        self._ear: socket.socket | None = None
 
     def _rearm(self) -> None:
         """A forked child is a member of its own; its parent's connections are let go without a word."""
         super()._rearm()
         if self._session is not None:
             self._session.close()
-        self._bell.close()
-        self._ear.close()
+        self._fall_silent()
         self._begin()
 
     # -- For callers: nothing here waits for the server -----------------------------------------------
@@ -106,8 +108,14 @@ class Link(LockHolder):
         """Let the thread run, unless it does or has been told to end."""
         with self._lock:
             if self._thread is None and self._stop_at is None:
-                self._thread = threading.Thread(target=self._run, name="circuitry-link", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="circuitry-link", daemon=True)
+                try:
+                    thread.start()
+                except (
+                    RuntimeError
+                ):  # there can't be more threads, or the interpreter is ending: no call fails
+                    return
+                self._thread = thread
 
     def poke(self, gate: SharedGate) -> None:
         """This circuit has something to say. Takes no lock: finalizers call it too."""
@@ -116,13 +124,14 @@ class Link(LockHolder):
             self._poked.append(gate)
         self._ring()
 
-    def _ring(self) -> None:
-        if not self._is_woken:
+    def _ring(self, *, anew: bool = False) -> None:
+        bell = self._bell
+        if bell is not None and (anew or not self._is_woken):
             self._is_woken = True
             try:
-                self._bell.send(b"!")
+                bell.send(b"!")
             except OSError:
-                pass  # it rings already, or the link is closed
+                pass  # it rings already, or the thread has ended
 
     def wait(self, is_so: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until something holds of this link; whether it does."""
@@ -132,7 +141,15 @@ class Link(LockHolder):
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be said, and nothing is being said."""
-        return not self._poked and not self._is_busy
+        return not self._poked and not self._is_busy and not self._has_words()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is known of every circuit where the fleet stands."""
+        return self.is_up and self.is_idle and all(gate.view is not None for gate in self.members())
+
+    def _has_words(self) -> bool:
+        return any(len(gate.outbox) for gate in self.members())
 
     @property
     def is_closed(self) -> bool:
@@ -140,19 +157,17 @@ class Link(LockHolder):
         return self._stop_at is not None
 
     def stop(self) -> None:
-        """Say what waits, and end. Doesn't wait for that: a finalizer may call it."""
-        self._stop_at = time.monotonic() + LAST_WORDS
-        self._ring()
+        """Say what waits, and end. Doesn't wait for that and takes no lock: a finalizer may call it."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + LAST_WORDS
+        self._ring(anew=True)
 
     def close(self) -> None:
         """The same, and wait for it, for about a second at most."""
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(LAST_WORDS + COMMAND_TIMEOUT)
-        self._bell.close()
-        if thread is None:
-            self._ear.close()
+            thread.join(max(0.0, (self._stop_at or 0.0) + COMMAND_TIMEOUT - time.monotonic()))
 
     def announce(self, breaker: LockedCircuit) -> None:
         """Have the listeners told what the link did to a circuit."""
@@ -162,10 +177,19 @@ class Link(LockHolder):
             breaker._announce()
 
     def report(self, kind: str, name: str | None, detail: str) -> None:
-        """Tell of something that an operator should know: once, until the server is lost or found."""
-        if (kind, name, detail) not in self._reported:
-            self._reported.add((kind, name, detail))
-            self._report(Report(kind, name, detail, time.time()))
+        """Tell of something that an operator should know: once, until the server is lost or found.
+
+        What comes and goes is told again when it comes after a lull.
+        """
+        now, known = time.monotonic(), (kind, name, detail)
+        last = self._reported.get(known)
+        self._reported[known] = now
+        lull = max(LULL, 3 * self.check_period)
+        if last is None or (kind in PASSING and now - last > lull):
+            try:
+                self._report(Report(kind, name, detail, time.time()))
+            except Exception:
+                pass  # somebody's logging raises: the link goes on
 
     def state(self) -> StoreHealth:
         """How the link is."""
@@ -183,6 +207,9 @@ class Link(LockHolder):
     # -- The thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
         while not self._is_over():
             try:
                 if self._session is None:
@@ -192,14 +219,20 @@ class Link(LockHolder):
                 self._lose(error)
             self._sleep()
         self._hang_up()
-        self._ear.close()
+        self._fall_silent()
         self._note()
 
     def _is_over(self) -> bool:
-        """Whether it is told to end, and has said what waited or had its time."""
+        """Whether it is told to end, and has said what waited, or can't, or had its time."""
         if self._stop_at is None:
             return False
-        return time.monotonic() >= self._stop_at or not self.is_up or not self._poked
+        can_speak = self.is_up or not self._failures  # or is about to find out
+        return time.monotonic() >= self._stop_at or not can_speak or not self._has_words()
+
+    def _fall_silent(self) -> None:
+        for end in (self._bell, self._ear):
+            if end is not None:
+                end.close()
 
     def _connect(self) -> None:
         self._session = Session(self, self._wire)
@@ -208,6 +241,8 @@ class Link(LockHolder):
         self.is_up = True
         for gate in self.members():
             gate.mind()
+            if len(gate.outbox):  # an order that the server didn't take before it was lost
+                self.poke(gate)
         if self.health.found():
             self._reported.clear()
             self.report("found", None, "")
@@ -222,7 +257,7 @@ class Link(LockHolder):
         self._is_busy = True
         try:
             session.check_line()
-            while self._poked:
+            for _ in range(len(self._poked)):  # no more: others wait for the link too
                 gate = self._poked.popleft()
                 gate.poked = False
                 session.say(gate)
@@ -253,23 +288,27 @@ class Link(LockHolder):
 
     def _sleep(self) -> None:
         """Until there is something to do; without a session pokes don't shorten it."""
-        if self._is_over():
+        session = self._session
+        if session is not None:
+            self._listen(session.next_due, *session.watched())
             return
-        if self._session is None:
-            pause = min(LONGEST_BACKOFF, 0.02 * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
-            self._rest(time.monotonic() + pause)
-        else:
-            wait = max(0.0, self._session.next_due - time.monotonic())
-            await_news([self._ear, *self._session.watched()], wait)
+        pause = min(LONGEST_BACKOFF, 0.02 * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        until = time.monotonic() + pause
+        while not self._is_over() and time.monotonic() < until:
+            self._listen(until)
+
+    def _listen(self, until: float, *sockets: Any) -> None:
+        """Until then, or something has come, or the bell rings."""
+        ear = self._ear
+        assert ear is not None
+        if self._stop_at is not None:
+            until = 0.0 if self._is_over() else min(until, self._stop_at)
+        await_news([ear, *sockets], max(0.0, until - time.monotonic()))
         try:
-            while self._ear.recv(4096):
+            while ear.recv(4096):
                 pass
         except OSError:
             pass  # there is nothing more
-
-    def _rest(self, until: float) -> None:
-        while not self._is_over() and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.02))
 
     def _note(self) -> None:
         with self._changed:
@@ -286,5 +325,8 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 @atexit.register
 def _say_last_words() -> None:
-    for link in list(_links):
+    links = list(_links)
+    for link in links:
+        link.stop()  # all at once: the time for it doesn't add up
+    for link in links:
         link.close()

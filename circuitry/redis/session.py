@@ -43,15 +43,28 @@ class Session:
         self._said_at = 0.0
         self._pong_due = NEVER
         self._next_check = 0.0
+        self._heard_since = 0.0  # when it was last tried to subscribe
         self._subscription: Subscription | None = None
         self._line = wire.connect()
 
     def begin(self, gates: Iterable[SharedGate]) -> None:
         """Hear first, then ask where circuits stand: so nothing that changes in between is missed."""
-        self._line.execute("PING")  # a frozen server still takes connections
+        self._prove()
         self._subscribe()
-        self._sync(gates, resync=True)
+        asked = list(gates)
+        self._sync(asked, resync=True)
+        self._holding.update(gate for gate in asked if gate.next_renewal != NEVER)
         self._plan_check()
+
+    def _prove(self) -> None:
+        """Have the server say that it is there and takes writes: a frozen one still takes connections, and
+        a replica answers.
+
+        The channel's name is no circuit's key, so nothing lies there that PERSIST could change.
+        """
+        asked_at = time.monotonic()
+        self._line.execute("PERSIST", self._link.script.channel)
+        self._link.health.contact(time.monotonic() - asked_at)
 
     def close(self) -> None:
         """End it; may be called twice."""
@@ -146,16 +159,13 @@ class Session:
 
     def listen(self) -> None:
         """Take in what was published; a subscription that is broken or silent is replaced."""
-        if self._subscription is None:
+        subscription = self._subscription
+        if subscription is None:
             return
         try:
-            self._read(self._subscription)
-        except Exception:
-            self._subscription.close()
-            self._subscription = None
-            self._line.execute("PING")  # or is it the server that is lost?
-            self._subscribe()
-            self._sync(self._link.members())
+            self._read(subscription)
+        except Exception as error:
+            self._deafened(subscription, error)
 
     def _read(self, subscription: Subscription) -> None:
         while (heard := subscription.read()) is not None:
@@ -170,10 +180,23 @@ class Session:
     def _subscribe(self) -> None:
         """Without a subscription it works all the same, by asking."""
         self._pong_due = NEVER
+        self._heard_since = time.monotonic()
         try:
             self._subscription = self._wire.subscribe(self._link.script.channel)
         except Exception as error:
             self._link.report("deaf", None, describe(error))
+
+    def _deafened(self, subscription: Subscription, error: Exception) -> None:
+        """The subscription is lost: another one, at once, unless this one was so short-lived."""
+        subscription.close()
+        self._subscription = None
+        self._prove()  # or is it the server that is lost?
+        if time.monotonic() - self._heard_since < POLL_PERIOD:
+            self._link.report("deaf", None, describe(error))
+        else:
+            self._subscribe()
+            self._sync(self._link.members())
+        self._plan_check()
 
     # -- Checking --------------------------------------------------------------------------------------
 
@@ -184,10 +207,19 @@ class Session:
         if self._subscription is None:
             self._subscribe()
         else:
-            self._subscription.ping()
-            self._pong_due = time.monotonic() + COMMAND_TIMEOUT
+            self._ping(self._subscription)
         self._sync(self._link.members())
+        for gate in self._link.members():
+            if gate.outbox.ordered:  # it was refused: it is said until it is taken
+                self.say(gate)
         self._plan_check()
+
+    def _ping(self, subscription: Subscription) -> None:
+        try:
+            subscription.ping()
+            self._pong_due = time.monotonic() + COMMAND_TIMEOUT
+        except Exception as error:
+            self._deafened(subscription, error)
 
     def _plan_check(self) -> None:
         """Jittered, so that a fleet doesn't ask all at once."""

@@ -241,11 +241,10 @@ class SharedGate:
         due = [lease for lease in list(self._leases.values()) if now >= self._renewal_of(lease)]
         if not due:
             return
-        tokens = [lease.token for lease in due]
-        view = speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens))
-        self.receive(view)
-        for lease in due:
+        for lease in due:  # before it is said: what is refused is tried again a third later, not at once
             lease.ends = now + self.rules.lease_ms / 1000
+        tokens = [lease.token for lease in due]
+        self.receive(speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens)))
 
     def _renewal_of(self, lease: Lease) -> float:
         """When a lease has to be renewed; never, once its epoch is over or its probe has had its time."""

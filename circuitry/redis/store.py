@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from circuitry.config import check_count, check_seconds, logger, refuse
 from circuitry.errors import CircuitBreakerError
 from circuitry.events import Listeners, check_listener
+from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.redis.health import Report, StoreHealth
 from circuitry.redis.keys import PREFIX, Naming
 from circuitry.redis.link import Link
@@ -26,7 +26,7 @@ class StoreUnavailableError(CircuitBreakerError):
     """The server can't be read now. Circuits go on without it."""
 
 
-class RedisStore:
+class RedisStore(LockHolder):
     """Shares the verdict of circuits with all processes that use the same server and prefix.
 
     Args:
@@ -60,6 +60,7 @@ class RedisStore:
         redis_timeout: float = 0.05,
         check_period: float = 10.0,
     ) -> None:
+        super().__init__()
         check_count("quorum", quorum)
         if type(hash_tag) is not bool:
             refuse("hash_tag", hash_tag, "True or False")
@@ -67,7 +68,6 @@ class RedisStore:
         self._client = client  # kept: `shared_store` tells clients apart by their identity
         self._wire: Wire = wire_of(client)
         self._listeners = Listeners()
-        self._lock = threading.Lock()
         self._link = Link(
             self._wire,
             Naming(prefix, hash_tag),
@@ -76,6 +76,7 @@ class RedisStore:
             _telling(weakref.ref(self)),
         )
         weakref.finalize(self, self._link.stop).atexit = False
+        rearm_after_fork(self)
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> RedisStore:
@@ -110,10 +111,12 @@ class RedisStore:
             timeout: seconds at most. It blocks: not for a thread with an event loop.
 
         Returns:
-            Whether they are; False if the server can't be reached.
+            Whether they are; False if the server can't be reached or read, or the store is closed.
         """
-        self._link.start()
-        return self._link.wait(lambda: self._link.is_up and self._link.is_idle, timeout)
+        link = self._link
+        link.start()
+        link.wait(lambda: link.is_ready or link.is_closed, timeout)
+        return link.is_ready and not link.is_closed
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Wait until all that was said has been sent.
@@ -124,7 +127,9 @@ class RedisStore:
         Returns:
             Whether it has.
         """
-        return self._link.wait(lambda: self._link.is_idle, timeout)
+        link = self._link
+        link.wait(lambda: link.is_idle or link.is_closed, timeout)
+        return link.is_idle
 
     def close(self) -> None:
         """Send what waits, for about a second at most, and end the link. Circuits go on without it."""
@@ -230,10 +235,13 @@ class _Reader:
 
     def names(self) -> Iterator[str]:
         """The circuits that have a state on the server."""
-        for keys in self._trying(self._scan):
-            name = self._naming.name_of(keys.decode(errors="replace"))
-            if name is not None:
-                yield name
+        for key in self._trying(self._scan):
+            try:
+                name = self._naming.name_of(key.decode())
+                if name is not None and self._naming.keys(name):
+                    yield name
+            except ValueError:
+                pass  # a key of somebody else's, whose name no circuit can have
 
     def _scan(self) -> set[bytes]:
         assert self._line is not None
@@ -253,7 +261,8 @@ class _Reader:
         size = 1 if self._wire.is_cluster else CHUNK
         for start in range(0, len(names), size):
             subjects = [self._script.subject(name, rules) for name in names[start : start + size]]
-            yield from views_of(self._script.run(self.execute, self._script.peek(*subjects)))
+            reply = self._script.run(self.execute, self._script.peek(*subjects))
+            yield from self._trying(views_of, reply)
 
     def _trying(self, act: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -273,8 +282,24 @@ def _telling(store: weakref.ref[RedisStore]) -> Callable[[Report], None]:
     return tell
 
 
-_stores: weakref.WeakValueDictionary[object, RedisStore] = weakref.WeakValueDictionary()
-_stores_lock = threading.Lock()
+class _Stores(LockHolder):
+    """The stores that somebody has, by what they were made from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: weakref.WeakValueDictionary[object, RedisStore] = weakref.WeakValueDictionary()
+        rearm_after_fork(self)
+
+    def of(self, target: Any) -> RedisStore:
+        key: object = target if isinstance(target, str) else id(target)
+        with self._lock:
+            store = self._known.get(key)
+            if store is None or store._link.is_closed:
+                store = self._known[key] = RedisStore(target)
+            return store
+
+
+_stores = _Stores()
 
 
 def shared_store(target: Any) -> RedisStore:
@@ -284,11 +309,4 @@ def shared_store(target: Any) -> RedisStore:
         ConfigurationError: the target isn't allowed.
         ImportError: redis-py isn't installed.
     """
-    if isinstance(target, RedisStore):
-        return target
-    key: object = target if isinstance(target, str) else id(target)
-    with _stores_lock:
-        store = _stores.get(key)
-        if store is None or store._link.is_closed:
-            store = _stores[key] = RedisStore(target)
-        return store
+    return target if isinstance(target, RedisStore) else _stores.of(target)

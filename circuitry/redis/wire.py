@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
 from circuitry.config import refuse
+from circuitry.redis.address import fault_of, harmless
 
 #: Seconds.
 CONNECT_TIMEOUT = 1.0
@@ -35,7 +36,8 @@ _TAKEN = frozenset(
         "socket_type",
     )
 )
-_SENTINEL_TAKEN = _TAKEN - {"host", "port", "path"}
+#: Where a command has its first key; others may go to any node of a cluster.
+_FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "LRANGE": 1, "PERSIST": 1}
 
 
 def redis_py() -> Any:
@@ -177,6 +179,14 @@ class SingleWire:
         self._find = find
         self.db = int(settings.get("db") or 0)
 
+    def check(self) -> None:
+        """Make a connection, and don't connect it.
+
+        Raises:
+            Exception: redis-py can't make anything of these settings.
+        """
+        self._kind(**self._settings)
+
     def connect(self) -> _SingleLine:
         """A new connection for commands."""
         return _SingleLine(self._connection())
@@ -193,13 +203,19 @@ class SingleWire:
 
 
 class _ClusterLine:
-    """Commands on the nodes of a Redis Cluster, each on the one that has the keys."""
+    """Commands on the nodes of a Redis Cluster, each on the one that has the keys.
+
+    The node is always named: what redis-py finds by itself it also tries again by itself.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._client = make()
 
     def execute(self, *args: Any) -> Any:
-        return self._client.execute_command(*args)
+        place = _FIRST_KEY.get(args[0])
+        client = self._client
+        node = client.get_default_node() if place is None else client.get_node_from_key(str(args[place]))
+        return client.execute_command(*args, target_nodes=node)
 
     def watch(self) -> list[Any]:
         return []
@@ -210,6 +226,12 @@ class _ClusterLine:
     def scans(self) -> list[Callable[..., Any]]:
         clients = [self._client.get_redis_connection(node) for node in self._client.get_primaries()]
         return [functools.partial(client.execute_command, "SCAN") for client in clients]
+
+    def connection(self) -> Any:
+        """A new connection to a node."""
+        pool = self._client.get_redis_connection(self._client.get_default_node()).connection_pool
+        settings = _taken(pool.connection_kwargs, _TAKEN)
+        return pool.connection_class(**{**settings, **limits()})
 
     def close(self) -> None:
         self._client.close()
@@ -224,8 +246,9 @@ class ClusterWire:
     def __init__(self, client: Any) -> None:
         nodes = client.nodes_manager.startup_nodes.values()
         self._nodes = [(node.host, node.port) for node in nodes]
-        self._settings = _taken(client.nodes_manager.connection_kwargs, _SENTINEL_TAKEN)
+        self._settings = _client_settings(client.nodes_manager.connection_kwargs)
         self._settings.pop("db", None)
+        self._remap = client.nodes_manager.address_remap
         self._line: weakref.ref[_ClusterLine] | None = None
 
     def connect(self) -> _ClusterLine:
@@ -237,17 +260,13 @@ class ClusterWire:
     def _client(self) -> Any:
         cluster = _cluster()
         nodes = [cluster.ClusterNode(host, port) for host, port in self._nodes]
-        retry = _patience(1)  # one: a slot may have moved
-        return cluster.RedisCluster(startup_nodes=nodes, **{**self._settings, **limits(), "retry": retry})
+        return cluster.RedisCluster(startup_nodes=nodes, address_remap=self._remap, **self._settings)
 
     def subscribe(self, channel: str) -> Subscription:
         """A new connection to a node that hears what is published on `channel`."""
         line = self._line() if self._line is not None else None
         assert line is not None, "subscribed before connected"
-        node = line._client.get_default_node()
-        pool = line._client.get_redis_connection(node).connection_pool
-        settings = _taken(pool.connection_kwargs, _TAKEN)
-        return Subscription(pool.connection_class(**{**settings, **limits()}), channel)
+        return Subscription(line.connection(), channel)
 
 
 def limits() -> dict[str, Any]:
@@ -255,21 +274,26 @@ def limits() -> dict[str, Any]:
     return {
         "socket_timeout": COMMAND_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
-        "retry": _patience(0),
+        "retry": _no_retry(),
         "health_check_interval": 0,
         "decode_responses": False,
         "protocol": 2,
-        "lib_name": None,  # no CLIENT SETINFO, which the documented rights don't include
-        "lib_version": None,
+        **_anonymity(),
     }
 
 
-def _patience(retries: int) -> Any:
-    """How redis-py is told how often to try again, without a pause."""
+def _anonymity() -> dict[str, None]:
+    """No CLIENT SETINFO, which the documented rights don't include: as this redis-py is told of it."""
+    is_new = hasattr(redis_py(), "DriverInfo")
+    return {"driver_info": None} if is_new else {"lib_name": None, "lib_version": None}
+
+
+def _no_retry() -> Any:
+    """How redis-py is told not to try again: a command that wasn't answered may still run."""
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return Retry(NoBackoff(), retries)
+    return Retry(NoBackoff(), 0)
 
 
 def await_news(sockets: Iterable[Any], timeout: float) -> None:
@@ -295,27 +319,32 @@ def wire_of(target: Any) -> Wire:
     if isinstance(target, _cluster().RedisCluster):
         return ClusterWire(target)
     pool = getattr(target, "connection_pool", None)
-    if isinstance(target, redis.Redis) and isinstance(pool, _sentinel().SentinelConnectionPool):
-        return _by_sentinel(redis, pool)
     if isinstance(target, (redis.Redis, asyncio.Redis)) and pool is not None:
-        settings = pool.connection_kwargs
-        return SingleWire(_kind(redis, pool.connection_class), _taken(settings, _TAKEN))
+        if hasattr(pool, "sentinel_manager"):
+            return _by_sentinel(redis, pool)
+        return SingleWire(_kind(redis, pool.connection_class), _taken(pool.connection_kwargs, _TAKEN))
     allowed = (
         "a URL (redis://, rediss://, unix://), a redis.Redis, a redis.cluster.RedisCluster, a Sentinel's "
         "master client, or a redis.asyncio.Redis"
     )
-    return refuse("client", target, allowed)
+    return refuse("client", type(target), allowed)  # its type: its text may hold a password
 
 
 def _by_url(redis: Any, url: str) -> SingleWire:
-    try:
-        pool = redis.ConnectionPool.from_url(url)
-        settings = {**pool.connection_kwargs}
-        int(settings.get("db") or 0)
-    except (ValueError, TypeError) as error:
-        shown = url.split("@")[-1] if "@" in url else url  # never the password
-        refuse("url", shown, f"of the form redis://[[user]:password@]host:port/db, or rediss:// ({error})")
-    return SingleWire(pool.connection_class, _taken(settings, _TAKEN))
+    fault = fault_of(url)
+    if fault is None:
+        try:
+            pool = redis.ConnectionPool.from_url(url)
+            wire = SingleWire(pool.connection_class, _taken(pool.connection_kwargs, _TAKEN))
+            wire.check()
+            return wire
+        except (ValueError, TypeError, redis.RedisError):
+            fault = "something in it is unknown to redis-py"
+    allowed = (
+        "redis://[[user]:password@]host:port/db, rediss:// likewise, or unix://path?db=0, with special "
+        f"characters of a password percent-encoded; {fault}"
+    )
+    return refuse("url", harmless(url), allowed)  # not in redis-py's words: they show parts of it
 
 
 def _by_sentinel(redis: Any, pool: Any) -> SingleWire:
@@ -325,12 +354,10 @@ def _by_sentinel(redis: Any, pool: Any) -> SingleWire:
     ours = _sentinel().Sentinel(
         [(place["host"], place["port"]) for place in places],
         min_other_sentinels=manager.min_other_sentinels,
-        sentinel_kwargs={**_taken(manager.sentinel_kwargs, _SENTINEL_TAKEN), **limits()},
+        sentinel_kwargs=_client_settings(manager.sentinel_kwargs),
     )
-    kind = _kind(redis, pool.connection_class)
-    return SingleWire(
-        kind, _taken(pool.connection_kwargs, _SENTINEL_TAKEN), lambda: ours.discover_master(service)
-    )
+    settings = _taken(pool.connection_kwargs, _TAKEN - {"host", "port", "path"})
+    return SingleWire(_kind(redis, pool.connection_class), settings, lambda: ours.discover_master(service))
 
 
 def _kind(redis: Any, kind: type) -> type:
@@ -348,3 +375,10 @@ def _taken(settings: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
         for name, value in settings.items()
         if (name in names or name.startswith("ssl_")) and value is not None
     }
+
+
+def _client_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same for clients of ours, which find out themselves where to, and are told whether by TLS."""
+    taken = _taken(settings, _TAKEN - {"host", "port", "path"})
+    is_tls = settings.get("ssl") or "SSL" in getattr(settings.get("connection_class"), "__name__", "")
+    return {**taken, **limits(), **({"ssl": True} if is_tls else {})}
