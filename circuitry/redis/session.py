@@ -217,7 +217,7 @@ class Session:
     def _ping(self, subscription: Subscription) -> None:
         try:
             subscription.ping()
-            self._pong_due = time.monotonic() + COMMAND_TIMEOUT
+            self._pong_due = min(self._pong_due, time.monotonic() + COMMAND_TIMEOUT)
         except Exception as error:
             self._deafened(subscription, error)
 

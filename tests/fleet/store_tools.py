@@ -63,7 +63,9 @@ def eventually(is_so: Callable[[], object], within: float = 8.0) -> None:
 
 
 @contextlib.contextmanager
-def processes(number: int, target: Any, prefix: str | None = None, **settings: Any) -> Iterator[list[Process]]:
+def processes(
+    number: int, target: Any, prefix: str | None = None, **settings: Any
+) -> Iterator[list[Process]]:
     """So many members of one fleet, all of which know where it stands."""
     made = [Process(target, prefix or (prefix := new_prefix()), **settings) for _ in range(number)]
     try:
