@@ -69,7 +69,7 @@ class SharedGate:
         self._link = link
         self._breaker = weakref.ref(breaker)
         self._subject: Subject | None = None
-        self._limits: Limits | None = None  # of which `_subject` was made
+        self._limits: Limits = breaker.config.limits  # the latest; `_subject` is made of them
         self._joined_at: float | None = None
         self._tokens = itertools.count(1)
         self._leases: dict[Probe, Lease] = {}
@@ -178,15 +178,15 @@ class SharedGate:
         Raises:
             Exception: the server didn't take it. What was said is not said again, but for an order.
         """
-        breaker = self._breaker()
-        if breaker is None:
-            return
-        breaker._take_in()
+        breaker = self._breaker()  # it may be gone: what it has said is said all the same
+        if breaker is not None:
+            breaker._take_in()
         while order := self.outbox.ordered:
             self._carry_out(order.reason, speaker)
             self.outbox.carried_out(order)
             self.outbox.learn(self.epoch)
-            self.tag(breaker._circuit.evidence)
+            if breaker is not None:
+                self.tag(breaker._circuit.evidence)
             self.mind()
         while ended := self.outbox.take_ended():
             self.receive(speaker.ask(self._done(ended)))
@@ -335,7 +335,7 @@ class SharedGate:
     def limits(self) -> Limits:
         """The circuit's present limits."""
         breaker = self._breaker()
-        return breaker.config.limits if breaker is not None else Limits()  # being dropped: nobody will ask
+        return breaker.config.limits if breaker is not None else self._limits
 
     @property
     def subject(self) -> Subject:
