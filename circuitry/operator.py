@@ -52,6 +52,7 @@ class SettingsFile(NamedTuple):
 
     circuits: Mapping[str, Table]
     redis_url: str | None = None
+    title: str = ""  # for messages
 
 
 def read_file(path: str | os.PathLike[str]) -> SettingsFile:
@@ -78,12 +79,17 @@ def read_file(path: str | os.PathLike[str]) -> SettingsFile:
         _in_place(where, check_name, name)
         for key, value in _table(table, where).items():
             _check(key, value, f"{where} {key}")
-    return SettingsFile(circuits, _redis_url(document.get("redis_url"), this))
+    return SettingsFile(circuits, _redis_url(document.get("redis_url"), this), this)
 
 
-def redis_url(file: SettingsFile) -> str | None:
-    """Where operators say that fleets keep their verdicts: in the environment, or else in the file."""
-    return os.environ.get(REDIS_VARIABLE) or file.redis_url
+def redis_url(file: SettingsFile) -> tuple[str, str] | None:
+    """Where operators say that fleets keep their verdicts, in the environment or else in the file; and
+    which of the two it is, for messages.
+    """
+    url = os.environ.get(REDIS_VARIABLE)
+    if url:
+        return url, f"environment variable {REDIS_VARIABLE}"
+    return None if file.redis_url is None else (file.redis_url, file.title)
 
 
 def from_environment(name: str) -> Table:

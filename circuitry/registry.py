@@ -244,8 +244,10 @@ class CircuitRegistry(LockHolder):
         Raises:
             ConfigurationError: the file is wrong, and nothing has changed; the message names the
                 file, the table and the key.
+            ImportError: it names a Redis server, and redis-py isn't installed.
         """
         file = operator.read_file(path)
+        self._store_of({}, file)  # is its URL one?
         with self._lock:
             changes = [change for entry in self._entries.values() for change in self._changes(entry, file)]
             self._file = file
@@ -286,13 +288,17 @@ class CircuitRegistry(LockHolder):
 
     def _store_of(self, given: Given, file: operator.SettingsFile | None = None) -> Store | None:
         """Where a circuit's fleet keeps its verdict: operators say so, or the code."""
-        url = operator.redis_url(self._operators_file() if file is None else file)
-        if url is None:
+        said = operator.redis_url(self._operators_file() if file is None else file)
+        if said is None:
             store: Store | None = given.get("store", self._store)
             return store
         from circuitry.redis.store import shared_store
 
-        return shared_store(url)
+        url, where = said
+        try:
+            return shared_store(url)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from None
 
     def _operators_file(self) -> operator.SettingsFile:
         """What the file says that was loaded, or that the environment names."""
