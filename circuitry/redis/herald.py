@@ -32,13 +32,15 @@ class Herald:
             self._speak()
 
     def _speak(self) -> None:
-        while True:
-            while self._waiting:
-                try:
-                    self._waiting.popleft()()
-                except BaseException:  # what can be logged has been; sys.exit() ends no thread but its own
-                    pass
-            with self._lock:
-                if not self._waiting:
-                    self._speaking = False
-                    return
+        while news := self._next():
+            try:
+                news()
+            except BaseException:  # what can be logged has been; sys.exit() ends no thread but its own
+                pass
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._speaking = False
+            return None

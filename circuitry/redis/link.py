@@ -212,9 +212,7 @@ class Link(LockHolder):
         self._ear.setblocking(False)
         while not self._is_over():
             try:
-                if self._session is None:
-                    self._connect()
-                self._turn()
+                self._turn(self._session or self._connect())
             except Exception as error:
                 self._lose(error)
             self._sleep()
@@ -234,26 +232,24 @@ class Link(LockHolder):
             if end is not None:
                 end.close()
 
-    def _connect(self) -> None:
-        self._session = Session(self, self._wire)
-        self._session.begin(self.members())
+    def _connect(self) -> Session:
+        session = self._session = Session(self, self._wire)
+        session.begin(self.members())
         self._failures = 0
         self.is_up = True
         for gate in self.members():
             gate.mind()
-            if len(gate.outbox):  # an order that the server didn't take before it was lost
+            if len(gate.outbox):
                 self.poke(gate)
         if self.health.found():
             self._reported.clear()
             self.report("found", None, "")
         self._note()
+        return session
 
-    def _turn(self) -> None:
+    def _turn(self, session: Session) -> None:
         """All that is to be done now."""
         self._is_woken = False  # first: who comes from here on rings again
-        session = self._session
-        if session is None:
-            return
         self._is_busy = True
         try:
             session.check_line()
@@ -273,6 +269,8 @@ class Link(LockHolder):
         """The server is away: each process is on its own until it is back."""
         self._failures += 1
         self._hang_up()
+        for _ in range(len(self._poked)):  # they aren't held for as long as it is away: see `_connect`
+            self._poked.popleft().poked = False
         if self.health.lost(describe(error)):
             self._reported.clear()
             self.report("lost", None, describe(error))
@@ -305,10 +303,9 @@ class Link(LockHolder):
             until = 0.0 if self._is_over() else min(until, self._stop_at)
         await_news([ear, *sockets], max(0.0, until - time.monotonic()))
         try:
-            while ear.recv(4096):
-                pass
+            ear.recv(4096)
         except OSError:
-            pass  # there is nothing more
+            pass  # it wasn't the bell
 
     def _note(self) -> None:
         with self._changed:

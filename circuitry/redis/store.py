@@ -214,15 +214,14 @@ class _Reader:
         self._wire = store._wire
         self._naming = store._link.naming
         self._script = Script(self._naming, "onlooker", store._wire.db)
-        self._line: Line | None = None
+        self._line: Line  # while it is entered
 
     def __enter__(self) -> _Reader:
         self._line = self._trying(self._wire.connect)
         return self
 
     def __exit__(self, *details: object) -> None:
-        if self._line is not None:
-            self._line.close()
+        self._line.close()
 
     def execute(self, *args: Any) -> Any:
         """One command.
@@ -230,29 +229,26 @@ class _Reader:
         Raises:
             StoreUnavailableError: it couldn't be carried out.
         """
-        assert self._line is not None
         return self._trying(self._line.execute, *args)
 
     def names(self) -> Iterator[str]:
         """The circuits that have a state on the server."""
         for key in self._trying(self._scan):
             try:
-                name = self._naming.name_of(key.decode())
-                if name is not None and self._naming.keys(name):
-                    yield name
+                name = self._naming.name_of(key.decode()) or ""
+                self._naming.keys(name)
             except ValueError:
-                pass  # a key of somebody else's, whose name no circuit can have
+                continue  # a key of somebody else's: no circuit can have this name
+            yield name
 
     def _scan(self) -> set[bytes]:
-        assert self._line is not None
         found: set[bytes] = set()
         for scan in self._line.scans():
-            cursor: Any = 0
-            while True:
-                cursor, keys = scan(cursor, "MATCH", self._naming.pattern, "COUNT", 500)
+            cursor = None
+            while cursor != 0:
+                reply, keys = scan(cursor or 0, "MATCH", self._naming.pattern, "COUNT", 500)
+                cursor = int(reply)
                 found.update(keys)
-                if int(cursor) == 0:
-                    break
         return found
 
     def peek(self, names: list[str]) -> Iterator[View]:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from circuitry.redis.script import MEMBER_RIGHTS
+from circuitry.redis.wire import Subscription
 
 from .servers import needed, on_one_server
 from .store_tools import Process, eventually, longest_call, new_prefix, processes, share_a_verdict
@@ -239,6 +240,23 @@ def test_a_subscription_that_cannot_be_pinged_is_replaced(our_server, monkeypatc
         assert a.kinds == []
 
 
+def test_an_answer_to_subscribe_that_is_none_is_an_error():
+    """A proxy may say OK to everything."""
+
+    class Proxy:
+        def connect(self):
+            pass
+
+        def send_command(self, *given):
+            self.given = given
+
+        def read_response(self):
+            return [b"OK", b"", 0]
+
+    with pytest.raises(redis.ConnectionError, match="OK"):
+        Subscription(Proxy(), "circuit:events:0")
+
+
 def test_without_the_right_to_subscribe_it_polls_and_says_so(our_server, connect, caplog, monkeypatch):
     """`deaf` is told once, and the verdict comes all the same."""
     monkeypatch.setattr("circuitry.redis.session.POLL_PERIOD", 0.1)
@@ -338,7 +356,7 @@ def test_a_key_of_another_type_gives_no_verdict_and_is_told_of_once(our_server, 
             client.delete(f"{prefix}netflix:meta")
             client.lpush(f"{prefix}netflix:meta", "mine")
             eventually(lambda: "unreadable" in a.kinds)
-            assert longest_call(a, lambda: time.sleep(0.5), fails=True) < AT_ONCE
+            assert longest_call(a, lambda: time.sleep(0.3), fails=True) < AT_ONCE
             assert (a.state, b.state) == ("open", "closed")
             assert sorted(set(a.kinds)) == ["refused", "unreadable"]
             assert len(a.kinds) == 2
@@ -387,7 +405,9 @@ def run_for_ever(url):
 @on_one_server
 def test_a_server_that_is_loading_is_away(our_server, start_server, tmp_path):
     """It answers each command by LOADING until it has read its file."""
-    server = start_server(our_server.kind, "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+    server = start_server(
+        our_server.kind, "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"
+    )
     with redis.Redis.from_url(server.url()) as client:
         client.mset({f"key:{number}": "x" * 10 for number in range(400)})
         client.save()
@@ -414,7 +434,7 @@ def test_a_newer_protocol_gives_no_verdict_and_is_told_of_once(our_server, conne
     with processes(1, our_server.url(), prefix, **QUICK) as (a,):
         client.hset(f"{prefix}netflix:meta", "protocol", "2")
         eventually(lambda: a.kinds == ["newer_protocol"])
-        assert longest_call(a, lambda: time.sleep(0.5), fails=True) < AT_ONCE
+        assert longest_call(a, lambda: time.sleep(0.3), fails=True) < AT_ONCE
         assert a.state == "open"
         assert a.kinds == ["newer_protocol"]
         assert a.events[0].name == "netflix"
