@@ -208,6 +208,9 @@ class Breaker(LockedCircuit):
             self._gate.nudge()
         elif admission.run:
             admission.success()
+            if self._gate is not LOCAL:
+                self._untold.append((admission, SUCCESS))
+                self._gate.nudge()
 
     def stood_in(self, error: BaseException) -> None:
         """A fallback is about to stand in for `error`."""

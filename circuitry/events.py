@@ -102,7 +102,7 @@ class EventStream(AsyncIterator[TransitionEvent]):
 
     def __init__(self, size: int) -> None:
         self._events: deque[TransitionEvent] = deque(maxlen=size)
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], object] | None = None
         self._closed = False
 
     def put(self, event: TransitionEvent) -> None:
@@ -137,13 +137,25 @@ class EventStream(AsyncIterator[TransitionEvent]):
             wake()
 
 
-def waker(wake: Callable[[], object]) -> Callable[[], None]:
+def in_event_loop() -> bool:
+    """Whether this thread runs an event loop, which nothing may hold up."""
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return (running is not None and running() is not None) or _in_trio()
+
+
+def _in_trio() -> bool:
+    """Whether this thread runs trio. While another one is just importing it, this one doesn't."""
+    in_run = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
+    return in_run is not None and in_run()
+
+
+def waker(wake: Callable[[], object]) -> Callable[[], bool]:
     """A function that calls `wake` in the event loop of the caller, from any thread.
 
-    It never waits, and does nothing once the loop has ended.
+    It never waits. Once the loop has ended it does nothing, and returns False.
     """
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if _in_trio():
+        trio = sys.modules["trio"]
         call_soon: Callable[..., object] = trio.lowlevel.current_trio_token().run_sync_soon
         ended: type[Exception] = trio.RunFinishedError
     else:
@@ -152,10 +164,11 @@ def waker(wake: Callable[[], object]) -> Callable[[], None]:
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
         ended = RuntimeError
 
-    def wake_there() -> None:
+    def wake_there() -> bool:
         try:
             call_soon(wake)
         except ended:
-            pass
+            return False
+        return True
 
     return wake_there

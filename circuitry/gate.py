@@ -54,7 +54,7 @@ class Gate(Protocol):
 
     @property
     def verdict(self) -> FleetVerdict | None:
-        """What the others say now."""
+        """What the others say; None if nothing is known, or an order of ours goes before it."""
         ...
 
     def wake(self) -> None:
@@ -74,7 +74,7 @@ class Gate(Protocol):
         ...
 
     def order(self, reason: Reason) -> None:
-        """Hear what an operator says to all."""
+        """Hear what an operator says to all: called under the circuit's lock, so it only takes note."""
         ...
 
     def nudge(self) -> None:

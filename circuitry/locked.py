@@ -23,7 +23,7 @@ from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
+from circuitry.machine import Admission, Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
 from circuitry.metrics import Totals
 from circuitry.windows import Evidence
 
@@ -60,7 +60,7 @@ class LockedCircuit(Listening):
         self._clock = clock
         self._gate: Gate = LOCAL
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
-        self._untold: deque[tuple[Probe, Outcome]] = deque()  # of these, what the gate hasn't heard of
+        self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
@@ -84,8 +84,8 @@ class LockedCircuit(Listening):
         while self._untold:
             with self._lock:
                 untold = [self._untold.popleft() for _ in range(len(self._untold))]
-            for probe, outcome in untold:
-                self._gate.tell(probe, outcome, None)
+            for admission, outcome in untold:
+                self._gate.tell(admission, outcome, None)
 
     def _announce(self) -> None:
         """Tell the gate and the listeners what is new."""
@@ -151,11 +151,13 @@ class LockedCircuit(Listening):
                 self._sweep(now)
         self._tell_gate()
 
-    def _follow(self, verdict: FleetVerdict) -> None:
-        """Do what the fleet has decided; who calls has to see to the announcement."""
+    def _follow(self, verdict: FleetVerdict, unless: Callable[[], object] = lambda: None) -> None:
+        """Do what the fleet has decided, `unless` an order goes before it; who calls has to announce it."""
+        now = self._clock()
         with self._lock:
-            self._sweep(self._clock())
-            self._become(machine.follow(self._circuit, self.config.limits, verdict))
+            self._sweep(now)
+            if not unless():
+                self._become(machine.follow(self._circuit, self.config.limits, verdict))
 
     # -- Administration --------------------------------------------------------------------------
 
@@ -196,15 +198,15 @@ class LockedCircuit(Listening):
         of_fleet = gate is not LOCAL and not local
         if gate.asleep:
             self._wake()
-        if of_fleet:
-            gate.order(reason)
         now = self._clock()
         with self._lock:
             self._sweep(now)
             limits = self.config.limits
+            if of_fleet:  # in one step: what the fleet says is followed before both, or after
+                gate.order(reason)
             self._become(machine.administer(self._circuit, limits, reason, of_fleet=of_fleet))
-            if reason is Reason.RESET and not of_fleet and gate.verdict is not None:
-                self._become(machine.follow(self._circuit, limits, gate.verdict))
+            if reason is Reason.RESET and not of_fleet and (verdict := gate.verdict) is not None:
+                self._become(machine.follow(self._circuit, limits, verdict))
         self._announce()
 
     def _configure(self, config: CircuitBreakerConfig) -> None:

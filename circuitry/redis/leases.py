@@ -6,6 +6,7 @@ caller's patience, finds out that he is. So a lease that nobody waits for any mo
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -47,10 +48,51 @@ class Lease(Leave):
         self._holder.end(self, Outcome.IGNORED, None)
 
 
+class Held:
+    """The leases of probes that are out: renewed at a third of their time, while they may hold a slot."""
+
+    def __init__(self) -> None:
+        self._leases: dict[Probe, Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def hold(self, lease: Lease, probe: Probe, seconds: float) -> None:
+        """This probe goes out, and may hold its slot for so long."""
+        lease.over_at = time.monotonic() + seconds
+        self._leases[probe] = lease
+
+    def let_go(self, probe: Probe) -> Lease | None:
+        """The lease of a probe that has ended; None if it had none."""
+        return self._leases.pop(probe, None)
+
+    def let_all_go(self) -> list[Lease]:
+        """Every one."""
+        leases, self._leases = self._leases, {}
+        return list(leases.values())
+
+    def due(self, epoch: int, lasts: float) -> list[Lease]:
+        """Those of `epoch` whose time to be renewed has come, if each lasts so many seconds."""
+        now = time.monotonic()
+        return [lease for lease in list(self._leases.values()) if now >= _renewal(lease, epoch, lasts)]
+
+    def next_renewal(self, epoch: int, lasts: float) -> float:
+        """When the next one will be due, on the monotonic clock."""
+        leases = list(self._leases.values())
+        return min((_renewal(lease, epoch, lasts) for lease in leases), default=math.inf)
+
+
+def _renewal(lease: Lease, epoch: int, lasts: float) -> float:
+    """Never, once its epoch is over or it lasts as long as its probe may hold a slot."""
+    is_needed = lease.ends < lease.over_at and lease.epoch == epoch
+    return lease.ends - lasts * 2 / 3 if is_needed else math.inf
+
+
 class Request:
     """One caller who wants to probe. Answered once, or given up."""
 
     def __init__(self, token: str, wake: Callable[[], object] | None) -> None:
+        """`wake` tells the caller that the answer is there; it returns False if he is gone."""
         self.token = token
         self._wake = wake
         self._lock = threading.Lock()
@@ -73,9 +115,11 @@ class Request:
             if self._given_up or self._answer is not None:
                 return False
             self._answer = leave
-        if self._wake is not None:
-            self._wake()
-        return True
+        if self._wake is None or self._wake() is not False:
+            return True
+        with self._lock:  # his event loop is gone
+            self._answer, self._given_up = None, True
+        return False
 
     def settle(self, otherwise: Leave) -> Leave:
         """The answer, if it has come; if not, nobody waits for it from now on."""
@@ -96,7 +140,7 @@ class Desk:
         self._ready: deque[Lease] = deque()  # granted to nobody in particular
         self._refused_until = 0.0
 
-    def at_once(self, limit: int, epoch: int) -> Leave | None:
+    def at_once(self, epoch: int) -> Leave | None:
         """What can be said without asking: a lease that lies ready, or that it is of no use to ask."""
         now = time.monotonic()
         with self._lock:
@@ -106,12 +150,14 @@ class Desk:
                     return lease
             if now < self._refused_until:
                 return Refused(self._refused_until - now)
-            return Refused() if len(self._asking) >= limit else None
+            return None
 
-    def request(self, token: str, wake: Callable[[], object] | None) -> Request:
-        """Ask; without `wake` for whoever comes next."""
+    def request(self, token: str, wake: Callable[[], object] | None, limit: int) -> Request | None:
+        """Ask, without `wake` for whoever comes next; None if `limit` are asking already."""
         request = Request(token, wake)
         with self._lock:
+            if len(self._asking) >= limit:
+                return None
             self._asking.add(request)
             self._waiting.append(request)
         return request

@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from circuitry.machine import Outcome, Reason
 from circuitry.redis.leases import Lease
-from circuitry.redis.script import compact
+from circuitry.redis.script import Command, compact
+from circuitry.redis.views import View
 
 #: Seconds after which an outcome isn't sent any more.
 OUTCOME_AGE = 1.0
@@ -47,6 +48,18 @@ class Order(NamedTuple):
     at: float
 
 
+class Speaker(Protocol):
+    """Who says things to the server, while it is there."""
+
+    def ask(self, command: Command) -> View:
+        """Run a command of the script, and read the reply."""
+        ...
+
+    def server_time(self, at: float) -> int | None:
+        """A moment of our monotonic clock on the server's, in microseconds."""
+        ...
+
+
 class Outbox:
     """Filled by calls in any thread, emptied by the link's. Nobody ever waits here."""
 
@@ -55,16 +68,20 @@ class Outbox:
         self._runs = Runs(0, [], "", 0.0)
         self._ended: deque[Ended] = deque()
         self._order: Order | None = None
+        self._unknown = 0  # what stands for the epoch to come: each order begins another one
+        self._learned = 0  # what that epoch turned out to be; 0 until then
 
     def __len__(self) -> int:
         return bool(self._runs.runs) + len(self._ended) + (self._order is not None)
 
     def count(self, epoch: int, outcome: Outcome, cause: str | None) -> None:
-        """A call that was admitted in `epoch` has ended; 0 is the epoch that will be learned next."""
+        """A call that was admitted in `epoch` has ended: a known one, or what `unknown` was then."""
         now = time.monotonic()
         with self._lock:
-            waiting = self._runs
-            if epoch != waiting.epoch and 0 < epoch < waiting.epoch:
+            if self._order is not None if epoch > 0 else epoch != self._unknown:
+                return  # from before an order
+            waiting, epoch = self._runs, max(epoch, 0) or self._learned
+            if epoch < waiting.epoch:
                 return  # of an epoch that is over
             if epoch != waiting.epoch or not waiting.runs or now - waiting.since > OUTCOME_AGE:
                 waiting = Runs(epoch, [], "", now)
@@ -81,11 +98,21 @@ class Outbox:
                 waiting = waiting._replace(runs=list(compact(runs)))
             self._runs = waiting
 
+    @property
+    def unknown(self) -> int:
+        """What stands for the epoch that will be learned next, <= 0."""
+        return self._unknown
+
     def learn(self, epoch: int) -> None:
-        """What waits for an epoch to be known belongs to this one."""
+        """What waits for an epoch to be known belongs to this one, if no order is on its way."""
         with self._lock:
-            if self._runs.epoch == 0:
-                self._runs = self._runs._replace(epoch=epoch)
+            if self._order is None:
+                self._learn(epoch)
+
+    def _learn(self, epoch: int) -> None:
+        self._learned = self._learned or epoch
+        if self._runs.epoch == 0:
+            self._runs = self._runs._replace(epoch=self._learned)
 
     def end(self, lease: Lease, outcome: Outcome, cause: str | None) -> None:
         """A leased probe has ended, or didn't go out."""
@@ -95,6 +122,7 @@ class Outbox:
         """Takes the place of an order that wasn't sent yet; outcomes from before it are void."""
         with self._lock:
             self._order = Order(reason, time.monotonic())
+            self._unknown, self._learned = self._unknown - 1, 0
             self._runs = Runs(0, [], "", 0.0)
 
     @property
@@ -102,12 +130,13 @@ class Outbox:
         """The operator's word that waits; it waits until the fleet has it."""
         return self._order
 
-    def carried_out(self, order: Order) -> bool:
-        """The fleet has it; False if there is another one by now."""
+    def carried_out(self, order: Order, epoch: int) -> bool:
+        """The fleet has it, and `epoch` has begun by it; False if there is another one by now."""
         with self._lock:
             if self._order is not order:
                 return False
             self._order = None
+            self._learn(epoch)
             return True
 
     def take_runs(self) -> Runs | None:

@@ -8,14 +8,13 @@ from it to the fleet (`send`). Both run in the link's thread; all else runs in t
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from circuitry.events import waker
+from circuitry.events import in_event_loop, waker
 from circuitry.gate import ALONE, Leave, Refused
 from circuitry.locked import LockedCircuit
 from circuitry.machine import (
@@ -28,8 +27,8 @@ from circuitry.machine import (
     Probe,
     Reason,
 )
-from circuitry.redis.leases import Desk, Lease, Request
-from circuitry.redis.outbox import OUTCOME_AGE, Ended, Outbox, Runs
+from circuitry.redis.leases import Desk, Held, Lease, Request
+from circuitry.redis.outbox import OUTCOME_AGE, Ended, Order, Outbox, Runs, Speaker
 from circuitry.redis.script import Command, Rules, Subject
 from circuitry.redis.views import Verdict, View
 from circuitry.windows import Evidence, Streak
@@ -40,17 +39,7 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 
-
-class Speaker(Protocol):
-    """Who says things to the server, while it is there."""
-
-    def ask(self, command: Command) -> View:
-        """Run a command of the script, and read the reply."""
-        ...
-
-    def server_time(self, at: float) -> int | None:
-        """A moment of our monotonic clock on the server's, in microseconds."""
-        ...
+_tokens = itertools.count(1)  # of this process: with the member's name they are of one request only
 
 
 class SharedGate:
@@ -60,7 +49,6 @@ class SharedGate:
         self.name = breaker.name
         self.asleep = True
         self.governs = False
-        self.verdict: FleetVerdict | None = None
         self.view: View | None = None
         self.outbox = Outbox()
         self.desk = Desk()
@@ -69,10 +57,12 @@ class SharedGate:
         self._link = link
         self._breaker = weakref.ref(breaker)
         self._subject: Subject | None = None
-        self._limits: Limits = breaker.config.limits  # the latest; `_subject` is made of them
-        self._joined_at: float | None = None
-        self._tokens = itertools.count(1)
-        self._leases: dict[Probe, Lease] = {}
+        self._limits = breaker.config.limits  # of which `_subject` was made
+        self._verdict: FleetVerdict | None = None
+        self._is_readable = True  # whether the last that came could be understood
+        self._joined_at: float | None = None  # since when it could have seen other members
+        self._has_company = False  # whether it has seen one
+        self._held = Held()
         link.naming.keys(self.name)  # a name that can't be one of keys is refused at once
 
     # -- What the breaker says: in the callers' threads ---------------------------------------------
@@ -85,7 +75,7 @@ class SharedGate:
     def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
         """Hand an outcome to the link."""
         if isinstance(admission, Probe):
-            lease = self._leases.pop(admission, None)
+            lease = self._held.let_go(admission)
             if lease is not None:  # else it was this process's own probe
                 self.end(lease, outcome, cause)
         elif isinstance(admission, Streak):
@@ -96,6 +86,11 @@ class SharedGate:
         """Hand the end of a leased probe to the link."""
         self.outbox.end(lease, outcome, cause)
         self.nudge()
+
+    @property
+    def verdict(self) -> FleetVerdict | None:
+        """What the fleet says; None if nothing is known, or an order of ours goes before it."""
+        return None if self.outbox.ordered else self._verdict
 
     def order(self, reason: Reason) -> None:
         """Hand an operator's word to the link. Until the fleet has it, nothing of the fleet is followed."""
@@ -112,14 +107,13 @@ class SharedGate:
         view = self.view
         if not isinstance(evidence, Streak):
             return
-        evidence.epoch = 0 if view is None or self.outbox.ordered else view.epoch
+        evidence.epoch = self.outbox.unknown if view is None or self.outbox.ordered else view.epoch
         if view is not None and view.failures and view.state is CircuitState.CLOSED:
             evidence.run = True  # somebody's streak stands: the next success is news
 
     def hold(self, lease: Lease, probe: Probe) -> None:
         """A leased probe goes out: the link renews its slot while it runs, up to its `probe_timeout`."""
-        lease.over_at = time.monotonic() + self.limits.probe_timeout
-        self._leases[probe] = lease
+        self._held.hold(lease, probe, self.limits.probe_timeout)
         self.nudge()
 
     def ask(self) -> Leave:
@@ -132,6 +126,8 @@ class SharedGate:
             return Refused()
         answered = threading.Event()
         request = self._request(answered.set)
+        if request is None:
+            return Refused()
         try:
             answered.wait(self._link.patience)
         except BaseException:
@@ -148,6 +144,8 @@ class SharedGate:
             return leave
         answered = anyio.Event()
         request = self._request(waker(answered.set))
+        if request is None:
+            return Refused()
         try:
             with anyio.move_on_after(self._link.patience):
                 await answered.wait()
@@ -159,10 +157,12 @@ class SharedGate:
     def _at_once(self) -> Leave | None:
         if not self.governs:
             return ALONE
-        return self.desk.at_once(self.limits.half_open_max_calls, self.epoch)
+        return self.desk.at_once(self.epoch)
 
-    def _request(self, wake: Callable[[], object] | None) -> Request:
-        request = self.desk.request(f"{self._link.member}:{id(self)}:{next(self._tokens)}", wake)
+    def _request(self, wake: Callable[[], object] | None) -> Request | None:
+        """Ask; None if no more may ask at once."""
+        token = f"{self._link.member}:{next(_tokens)}"
+        request = self.desk.request(token, wake, self.limits.half_open_max_calls)
         self.nudge()
         return request
 
@@ -178,16 +178,30 @@ class SharedGate:
         Raises:
             Exception: the server didn't take it. What was said is not said again, but for an order.
         """
-        breaker = self._breaker()  # it may be gone: what it has said is said all the same
-        if breaker is not None:
-            breaker._take_in()
+        self._take_in()
+        try:
+            self._say(speaker)
+        except Exception:
+            self.desk.close()  # nobody waits for what isn't asked any more
+            raise
+        finally:
+            self._retag()
+
+    def _take_in(self) -> None:
+        """Take in what came where no lock may be taken. A circuit that is dropped runs no probe."""
+        breaker = self._breaker()
+        if breaker is None:
+            for lease in self._held.let_all_go():
+                lease.give_back()
+            return
+        breaker._take_in()
+        if breaker._news:
+            self._link.announce(breaker)
+
+    def _say(self, speaker: Speaker) -> None:
         while order := self.outbox.ordered:
-            self._carry_out(order.reason, speaker)
-            self.outbox.carried_out(order)
-            self.outbox.learn(self.epoch)
-            if breaker is not None:
-                self.tag(breaker._circuit.evidence)
-            self.mind()
+            if not self._carry_out(order, speaker):
+                return
         while ended := self.outbox.take_ended():
             self.receive(speaker.ask(self._done(ended)))
         if runs := self.outbox.take_runs():
@@ -196,15 +210,21 @@ class SharedGate:
             self._lease(request, speaker)
         self._renew(speaker)
 
-    def _carry_out(self, reason: Reason, speaker: Speaker) -> None:
-        """An order's own view isn't followed: this circuit did what it says when it was given."""
+    def _carry_out(self, order: Order, speaker: Speaker) -> bool:
+        """Whether the fleet has it. Its view isn't followed: this circuit did so when it was given."""
         script, actor = self._link.script, self._link.member
-        if reason is Reason.RESET:
+        if order.reason is Reason.RESET:
             view = speaker.ask(script.reset(self.subject, self.version, actor))
         else:
-            view = speaker.ask(script.force(self.subject, self.version, ADMINISTRATIVE[reason], actor))
+            view = speaker.ask(script.force(self.subject, self.version, ADMINISTRATIVE[order.reason], actor))
+        if not self._understand(view):
+            return False
         if view.version > self.version:
             self._keep(view)
+        self.outbox.carried_out(order, self.epoch)
+        self._retag()
+        self.mind()
+        return True
 
     def _done(self, ended: Ended) -> Command:
         lease, outcome, cause, _ = ended
@@ -214,7 +234,7 @@ class SharedGate:
         return self._link.script.batch(
             self.subject,
             self.version,
-            runs.epoch or self.epoch,
+            runs.epoch,
             runs.runs,
             runs.cause,
             settled=self._is_settled(),
@@ -225,10 +245,10 @@ class SharedGate:
         try:
             if request.given_up:
                 return
+            ends = time.monotonic() + self._lasts
             view = speaker.ask(self._link.script.acquire(self.subject, self.version, request.token))
             self.receive(view)
             if view.verdict is Verdict.PROBE:
-                ends = time.monotonic() + self.rules.lease_ms / 1000
                 self.desk.grant(request, Lease(self, request.token, view.epoch, ends))
             elif view.verdict in (Verdict.FULL, Verdict.REJECTED):
                 self.desk.refuse(request, view.remaining_ms / 1000)
@@ -236,25 +256,22 @@ class SharedGate:
             self.desk.done(request)
 
     def _renew(self, speaker: Speaker) -> None:
-        """Leases are renewed at a third of their time, while their probe runs and may hold a slot."""
-        now = time.monotonic()
-        due = [lease for lease in list(self._leases.values()) if now >= self._renewal_of(lease)]
-        if not due:
-            return
+        due, now = self._held.due(self.epoch, self._lasts), time.monotonic()
         for lease in due:  # before it is said: what is refused is tried again a third later, not at once
-            lease.ends = now + self.rules.lease_ms / 1000
-        tokens = [lease.token for lease in due]
-        self.receive(speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens)))
-
-    def _renewal_of(self, lease: Lease) -> float:
-        """When a lease has to be renewed; never, once its epoch is over or its probe has had its time."""
-        at = lease.ends - self.rules.lease_ms / 1500
-        return NEVER if at >= lease.over_at or lease.epoch != self.epoch else at
+            lease.ends = now + self._lasts
+        if due:
+            tokens = [lease.token for lease in due]
+            self.receive(speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens)))
 
     @property
     def next_renewal(self) -> float:
         """When the link has to come back, on the monotonic clock."""
-        return min(map(self._renewal_of, list(self._leases.values())), default=NEVER)
+        return self._held.next_renewal(self.epoch, self._lasts)
+
+    @property
+    def _lasts(self) -> float:
+        """Seconds that a lease lasts."""
+        return self.rules.lease_ms / 1000
 
     # -- What comes from the fleet: in the link's thread ------------------------------------------------
 
@@ -263,60 +280,79 @@ class SharedGate:
         breaker = self._breaker()
         if breaker is None:
             return
-        if view.verdict in (Verdict.NEWER, Verdict.ERROR):
-            self._unreadable(view)
+        if not self._understand(view):
             return
         known, is_new = self.view, view.version > self.version
         begins = is_new and (known is None or view.epoch != known.epoch)
         if is_new:
             self._keep(view)
+        # A reset from before this process came isn't said to it.
+        is_word = begins and not (known is None and view.shown is CircuitState.CLOSED)
         is_elsewhere = view.state is not CircuitState.CLOSED and not breaker._circuit.followed
-        if begins or (resync and is_elsewhere):
+        if is_word or (resync and is_elsewhere):
             self._follow(breaker)
-        if is_new or resync:
-            self.outbox.learn(self.epoch)
-            self.tag(breaker._circuit.evidence)
+        self.outbox.learn(self.epoch)
+        self._retag()
         self.mind()
+        if self.outbox.ordered or (resync and self._held):
+            self.nudge()  # what the last stay with the server left undone
         if begins and view.rules and view.rules != self.rules.fingerprint:
             detail = f"ours {self.rules.fingerprint}, theirs {view.rules}"
             self._link.report("settings_differ", self.name, detail)
 
+    def _understand(self, view: View) -> bool:
+        """Whether there is something to understand; if not, there is no verdict."""
+        self._is_readable = view.verdict not in (Verdict.NEWER, Verdict.ERROR)
+        if not self._is_readable:
+            self.mind()
+            kind = "newer_protocol" if view.verdict is Verdict.NEWER else "unreadable"
+            self._link.report(kind, self.name, view.cause or "")
+            return False
+        if self._joined_at is None:
+            self._joined_at = time.monotonic()
+        self._has_company = self._has_company or view.peers > 1
+        return True
+
     def _follow(self, breaker: LockedCircuit) -> None:
         self.desk.reopen()
-        if self.verdict is not None and not self.outbox.ordered:
-            breaker._follow(self.verdict)
+        if self._verdict is not None:
+            breaker._follow(self._verdict, unless=lambda: self.outbox.ordered)
             self._link.announce(breaker)
+
+    def _retag(self) -> None:
+        """Under the circuit's lock, so that no other evidence takes the place of this one meanwhile."""
+        breaker = self._breaker()
+        if breaker is not None:
+            with breaker._lock:
+                self.tag(breaker._circuit.evidence)
 
     def _keep(self, view: View) -> None:
         self.view = view
-        if self._joined_at is None:
-            self._joined_at = time.monotonic()
         if view.live_probes < self.rules.half_open_max_calls and view.verdict is not Verdict.FULL:
             self.desk.reopen()
         breaker = self._breaker()
         deadline = (breaker._clock() if breaker is not None else 0.0) + view.remaining_ms / 1000
-        self.verdict = FleetVerdict(view.state, view.mode, view.reason, deadline, view.cause)
+        self._verdict = FleetVerdict(view.state, view.mode, view.reason, deadline, view.cause)
 
     def mind(self) -> None:
         """See whether the fleet is to be asked for probes."""
         is_probing = self.view is not None and self.view.state is not CircuitState.CLOSED
-        self.governs = is_probing and self._link.is_up and not self.outbox.ordered
-
-    def _unreadable(self, view: View) -> None:
-        self.governs = False
-        kind = "newer_protocol" if view.verdict is Verdict.NEWER else "unreadable"
-        self._link.report(kind, self.name, view.cause or "")
+        is_heard = self._link.is_up and self._is_readable
+        self.governs = is_probing and is_heard and not self.outbox.ordered
 
     def lost(self) -> None:
-        """The link is down: each process is on its own."""
+        """The link is down: each process is on its own. Who else is there has to be found out anew."""
         self.governs = False
+        self._joined_at, self._has_company = None, False
         self.desk.close()
+        if self.outbox.ordered:
+            self.nudge()  # an order is said again when the server is back
 
     # -- What it goes by ----------------------------------------------------------------------------------
 
     def _is_settled(self) -> bool:
         """Whether it may take itself for the last one left: see `Script.batch`."""
-        if self.view is not None and self.view.peers > 1:
+        if self._has_company:
             return True
         presence = self.rules.presence_ms / 1000
         return self._joined_at is not None and time.monotonic() - self._joined_at >= presence
@@ -333,7 +369,7 @@ class SharedGate:
 
     @property
     def limits(self) -> Limits:
-        """The circuit's present limits."""
+        """The circuit's present limits; of one that is dropped, its last."""
         breaker = self._breaker()
         return breaker.config.limits if breaker is not None else self._limits
 
@@ -356,15 +392,7 @@ class SharedGate:
     def rearm(self) -> None:
         """A forked child joins anew when it first uses the circuit; its parent's probes aren't its own."""
         self.asleep, self.governs, self.poked = True, False, False
-        self._joined_at = None
-        self._leases = {}
+        self._joined_at, self._has_company = None, False
+        self._held = Held()
         self.outbox = Outbox()
         self.desk = Desk()
-
-
-def in_event_loop() -> bool:
-    """Whether this thread runs an event loop, which nothing here may hold up."""
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    return trio is not None and trio.lowlevel.in_trio_run()
