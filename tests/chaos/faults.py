@@ -73,11 +73,12 @@ FAULTS = {
         "  if not c.reading and reason ~= 'timed_out' then c.epoch = c.version end\n",
         "an epoch has one transition",
     ),
-    "a probe comes early": fault(
+    "a deadline comes early": fault(
         LUA,
-        "c.state == 'open' and c.now < c.deadline then return 'rejected'",
-        "c.state == 'open' and c.now < c.deadline - 1000 then return 'rejected'",
+        "c.deadline = waits and c.now + c.timeout or 0",
+        "c.deadline = waits and c.now + c.timeout - 20000 or 0",
         "no probe before the deadline",
+        "deadlines are told late not early",
     ),
     "a deadline is told early": fault(
         LUA,

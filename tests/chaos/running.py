@@ -2,198 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import redis
-
-from circuitry.config import CircuitBreakerConfig
 from circuitry.machine import CircuitState
-from circuitry.redis.keys import Naming
-from circuitry.redis.script import Rules, Script
-from circuitry.redis.views import View, history_of, message_of, view_of, views_of
 
 from ..fleet.servers import Server
-from .board import ENDED, HEALING, PLACES, QUIET, Board
+from .board import ENDED, HEALING, PLACES, QUIET
 from .checker import History, Violation, check
-from .records import MS, SECOND, Act, Final, Limits, Read, Record, Seen, Slots, Writer, now, read
-from .schedule import CHECK_PERIOD, SETTINGS, WORKERS, Step, plan
+from .onlooker import TROUBLES, Onlooker, rules_of
+from .processes import Fleet
+from .records import Act, Final, Limits, Record, Writer, now, read
+from .schedule import CHECK_PERIOD, LONGEST_CALL, SETTINGS, WORKERS, Step, last_word, plan
 
-ROOT = Path(__file__).parents[2]
-TROUBLES = (redis.RedisError, OSError, ValueError)
 LONGEST_HEALING = 15.0  # seconds
-
-
-class Fleet:
-    """The processes of a run, and what each of them records."""
-
-    def __init__(self, server: Server, directory: Path, seed: int, fault: str | None) -> None:
-        self._server, self._directory, self._seed, self._fault = server, directory, seed, fault
-        self._started = 0
-        self.board = Board(directory / "board", list(SETTINGS))
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
-
-    def start(self, place: int) -> None:
-        self._started += 1
-        record = self._directory / f"process-{self._started}-at-{place}.records"
-        orders = {
-            "url": self._server.url(),
-            "board": str(self.board.path),
-            "record": str(record),
-            "place": place,
-            "seed": self._seed * 1000 + self._started,
-            "settings": SETTINGS,
-            "check_period": CHECK_PERIOD,
-        }
-        faults = [self._fault] if self._fault else []
-        environment = dict(os.environ)
-        if faults:  # no coverage of a text that isn't the file's
-            environment = {key: value for key, value in environment.items() if "COVERAGE" not in key}
-        with record.with_suffix(".complaints").open("wb") as complaints:
-            self.processes[place] = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "tests.chaos.process", json.dumps(orders), *faults],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stderr=complaints,
-            )
-
-    def wait_until_it_works(self) -> None:
-        deadline = time.monotonic() + 30
-        while len(list(self._speaking())) < len(self.processes):
-            assert time.monotonic() < deadline, self.complaints()
-            time.sleep(0.02)
-
-    def _speaking(self) -> Iterator[Path]:
-        for record in self._directory.glob("process-*.records"):
-            if b'"Kept"' in record.read_bytes():
-                yield record
-
-    def place_of(self, member: str) -> int | None:
-        """Where the process runs whose name in the fleet this is."""
-        for record in self._directory.glob("process-*.records"):
-            with record.open("rb") as lines:
-                if member.encode() in lines.readline():
-                    return int(record.stem.rpartition("-")[2])
-        return None
-
-    def kill(self, place: int) -> None:
-        self.processes[place].kill()
-        self.processes[place].wait()
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def complaints(self) -> str:
-        """What processes had to say; nothing, if all went well."""
-        texts = [path.read_text() for path in self._directory.glob("*.complaints")]
-        codes = [process.returncode for process in self.processes.values() if process.returncode]
-        return "\n".join(filter(None, [*texts, f"ended by {codes}" if codes else ""]))
-
-
-class Onlooker:
-    """Reads histories, leases and messages off the server, without a word to the fleet."""
-
-    def __init__(self, server: Server, writer: Writer, name: str) -> None:
-        self._server, self._writer = server, writer
-        self._naming = Naming()
-        self._script = Script(self._naming, "onlooker")
-        self.client = connect(server, name)
-        self._hears: Any = None
-        self._lines: dict[str, Any] = {}
-
-    def watch(self, over: threading.Event) -> None:
-        """Until it is over."""
-        while not over.wait(0.01):
-            try:
-                self._hear()
-                for name in SETTINGS:
-                    self._look(name)
-            except TROUBLES:
-                self._hears = None
-
-    def _hear(self) -> None:
-        if self._hears is None:
-            self._hears = self.client.pubsub(ignore_subscribe_messages=True)
-            self._hears.subscribe(self._naming.channel(0))
-        while (heard := self._hears.get_message()) is not None:
-            message = message_of(heard["data"])
-            if message is not None:
-                self._writer.write(Seen(now(), "onlooker", 0, *message))
-
-    def _look(self, name: str) -> None:
-        keys = self._naming.keys(name)
-        with self.client.pipeline(transaction=True) as together:
-            together.time()
-            together.zrange(keys.probes, 0, -1, withscores=True)
-            together.lrange(keys.history, 0, -1)
-            together.get(keys.state)
-            (seconds, micros), leases, lines, state = together.execute()
-        at = seconds * SECOND + micros
-        live = [ends - at for _, ends in leases if ends > at and state == b"half_open"]
-        self._writer.write(Slots(at, name, len(live), round(max(live, default=0))))
-        if lines != self._lines.get(name):
-            self._lines[name] = lines
-            self._writer.write(Read(now(), name, history_of(lines)))
-
-    def prober(self, patience: float) -> str | None:
-        """A member that holds a lease now; None if nobody does for so many seconds."""
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            seconds, micros = self.client.time()
-            for name in SETTINGS:
-                key = self._naming.keys(name).probes
-                live = self.client.zrangebyscore(key, seconds * SECOND + micros + 50 * MS, "+inf")
-                if live:
-                    return str(live[0].decode().partition(":")[0])
-            time.sleep(0.002)
-        return None
-
-    # -- As the script says ------------------------------------------------------------------------------
-
-    def view(self, name: str) -> View:
-        (view,) = views_of(self._run(self._script.peek(self._script.subject(name, rules_of(name)))))
-        return view
-
-    def order(self, name: str, mode: str) -> None:
-        """An operator's word to the fleet."""
-        subject = self._script.subject(name, rules_of(name))
-        known = self.view(name).version
-        command = self._script.force(subject, known, CircuitState(mode), "ops")
-        if mode == "closed":
-            command = self._script.reset(subject, known, "ops")
-        self._writer.write(Seen(now(), "ops", 0, name, view_of(self._run(command))))
-
-    def _run(self, command: Any) -> Any:
-        return self._script.run(self.client.execute_command, command)
-
-
-def connect(server: Server, name: str) -> Any:
-    return redis.Redis.from_url(
-        server.url(),
-        client_name=name,
-        socket_timeout=2,
-        socket_connect_timeout=1,
-        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-    )
-
-
-def rules_of(name: str) -> Rules:
-    config = CircuitBreakerConfig(**SETTINGS[name])
-    return Rules.of(config.limits, quorum=config.quorum or 1, check_period=CHECK_PERIOD)
 
 
 class Run:
@@ -255,9 +80,12 @@ class Run:
             time.sleep(max(0.0, begun + step.at - time.monotonic()))
             if step.kind in ("down", "order"):
                 ending = sorted([*ending, (step.at + step.lasts, step)])
-            at = now()
-            detail = getattr(self, f"_{step.kind}")(step)
-            self._writer.write(Act(at, now(), step.kind, f"{step.name} {detail or ''}".strip()))
+            self._act(step)
+
+    def _act(self, step: Step) -> None:
+        at = now()
+        detail = getattr(self, f"_{step.kind}")(step)
+        self._writer.write(Act(at, now(), step.kind, f"{step.name} {detail or ''}".strip()))
 
     def _end(self, step: Step) -> None:
         if step.kind == "down":
@@ -330,6 +158,15 @@ class Run:
         except TROUBLES as error:
             return repr(error)
 
+    def _deaf_reset(self, step: Step) -> str | None:
+        """An operator's word, and in the same instant nobody hears any more."""
+        try:
+            for name in SETTINGS:
+                self._trouble.order(name, "closed", deafening=True)
+        except TROUBLES as error:
+            return repr(error)
+        return None
+
     def _nothing(self, step: Step) -> None:
         """Nothing more comes."""
 
@@ -361,6 +198,8 @@ class Run:
     def _come_to_rest(self) -> None:
         """Nobody calls any more; each has its time to learn of what was last."""
         self._fleet.board.phase = QUIET
+        time.sleep(LONGEST_CALL)
+        self._act(Step(0.0, last_word(self.seed)))
         time.sleep(1.0 + 3 * CHECK_PERIOD)
         for name in SETTINGS:
             view = self._trouble.view(name)

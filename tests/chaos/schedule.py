@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 WORKERS = 4
 CHECK_PERIOD = 0.4  # seconds
+LONGEST_CALL = 0.9  # seconds
 
 #: The circuits of a run; short times, so that much happens.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -64,6 +65,11 @@ def plan(seed: int, seconds: float) -> list[Step]:
     steps = [step for name in SETTINGS for step in _outages(chance, name, seconds)]
     steps += _troubles(chance, seconds)
     return sorted(steps)
+
+
+def last_word(seed: int) -> str:
+    """What happens when nobody calls any more, so that only who asks finds out."""
+    return random.Random(f"{seed} in the end").choice(("flushall", "deaf_reset"))
 
 
 def _outages(chance: random.Random, name: str, seconds: float) -> list[Step]:
