@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP_INSTALL = $(PY) -m pip install --quiet
 
-.PHONY: help demo test coverage core slow check format bench docs mutate wheel-test clean
+.PHONY: help demo test coverage core slow chaos check format bench docs mutate wheel-test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -35,6 +35,10 @@ core: $(VENV)/.ready-test ## the core of the tests; VERSION=3.12 for another CPy
 
 slow: $(VENV)/.ready-test ## the tests that `make test` leaves out
 	$(PY) -m pytest -m slow $(ARGS)
+
+chaos: $(VENV)/.ready-test ## a fleet under chaos: 20 seeds, each checked by its history; ARGS="--seed 7" for one
+	$(if $(ARGS),,$(PY) -m pytest -m slow tests/chaos)
+	$(PY) -m tests.chaos $(ARGS)
 
 check: $(VENV)/.ready-lint ## lint, format and types
 	$(PY) -m ruff check

@@ -145,3 +145,11 @@ def all_agree_in_the_end(history: History) -> Iterator[Found]:
 
 def _stand(final: Final) -> str:
     return f"{final.state} ({final.effective}) epoch {final.epoch} version {final.version}"
+
+
+@rule
+def all_is_well_in_the_end(history: History) -> Iterator[Found]:
+    """The backends have been well for long, and were called: nothing keeps a circuit from closing."""
+    for final in history.of(Final):
+        if final.who == "server" and not final.state is final.effective is CLOSED:
+            yield Found(final.name, final.at, f"the fleet's verdict is still {_stand(final)}")
