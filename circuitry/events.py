@@ -10,7 +10,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from circuitry.kinds import is_async
 from circuitry.machine import CircuitState
@@ -147,6 +147,46 @@ def _in_trio() -> bool:
     """Whether this thread runs trio. While another one is just importing it, this one doesn't."""
     in_run = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
     return in_run is not None and in_run()
+
+
+class LoopEvent(Protocol):
+    """What asyncio's and trio's events have in common."""
+
+    def set(self) -> object:
+        """Wake who waits."""
+        ...
+
+    async def wait(self) -> object:
+        """Wait until it is set."""
+        ...
+
+
+def loop_event() -> LoopEvent:
+    """An event of the loop that runs in this thread.
+
+    Not anyio's: its first use imports for tens of milliseconds, and the loop would stand still meanwhile.
+    """
+    if _in_trio():
+        event: LoopEvent = sys.modules["trio"].Event()
+        return event
+    import asyncio
+
+    return asyncio.Event()
+
+
+async def wait_at_most(event: LoopEvent, seconds: float) -> None:
+    """Wait until it is set, or for so many seconds."""
+    if _in_trio():
+        with sys.modules["trio"].move_on_after(seconds):
+            await event.wait()
+        return
+    import asyncio
+
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 def waker(wake: Callable[[], object]) -> Callable[[], bool]:

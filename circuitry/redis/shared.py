@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from circuitry.events import in_event_loop, waker
+from circuitry.events import in_event_loop, loop_event, wait_at_most, waker
 from circuitry.gate import ALONE, Leave, Refused
 from circuitry.locked import LockedCircuit
 from circuitry.machine import (
@@ -137,18 +137,15 @@ class SharedGate:
 
     async def ask_async(self) -> Leave:
         """The same, awaited."""
-        import anyio
-
         leave = self._at_once()
         if leave is not None:
             return leave
-        answered = anyio.Event()
+        answered = loop_event()
         request = self._request(waker(answered.set))
         if request is None:
             return Refused()
         try:
-            with anyio.move_on_after(self._link.patience):
-                await answered.wait()
+            await wait_at_most(answered, self._link.patience)
         except BaseException:
             request.settle(ALONE).give_back()
             raise
