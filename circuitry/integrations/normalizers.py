@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 import time
 from collections import OrderedDict
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast, runtime_checkable
 
 from circuitry import CircuitBreaker, CircuitBreakerError
 from circuitry.config import Judge, check_count, check_seconds
+from circuitry.forking import LockHolder, rearm_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
@@ -125,7 +124,14 @@ class CachedCatalog(list[RawT]):
         self.age = age
 
 
-class InMemoryCatalogCache(Generic[RawT]):
+class Known(NamedTuple, Generic[RawT]):
+    """A catalogue, and the moment at which it was as the platform has it."""
+
+    at: float
+    items: dict[Hashable, RawT]
+
+
+class InMemoryCatalogCache(LockHolder, Generic[RawT]):
     """A `FallbackCache` in this process's memory, for one platform.
 
     It keeps at most `max_regions` catalogues (the longest unused one goes) of at most `max_items` items
@@ -149,6 +155,7 @@ class InMemoryCatalogCache(Generic[RawT]):
         max_age: Seconds | None = 3600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self._key = key
         check_count("max_regions", max_regions)
         check_count("max_items", max_items)
@@ -156,8 +163,8 @@ class InMemoryCatalogCache(Generic[RawT]):
         self._max_items = max_items
         self._max_age = None if max_age is None else check_seconds("max_age", max_age)
         self._clock = clock
-        self._regions: OrderedDict[str, tuple[float, dict[Hashable, RawT]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._regions: OrderedDict[str, Known[RawT]] = OrderedDict()
+        rearm_after_fork(self)
 
     def get_catalog(self, region: str, since: datetime) -> CachedCatalog[RawT] | None:
         """Return the region's known catalogue with its age, or None if it is unknown or too old."""
@@ -167,17 +174,13 @@ class InMemoryCatalogCache(Generic[RawT]):
             if age is None:
                 return None
             self._regions.move_to_end(region)
-            return CachedCatalog(self._regions[region][1].values(), age)
+            return CachedCatalog(self._regions[region].items.values(), age)
 
     async def update_catalog(self, region: str, data: Sequence[RawT]) -> None:
         """Take in what a good fetch brought; the region's catalogue is fresh now."""
         now, changed = self._clock(), self._by_key(data)
         with self._lock:
-            known = self._regions[region][1] if region in self._regions else {}
-            self._regions[region] = (now, self._merged(known, changed))
-            self._regions.move_to_end(region)
-            if len(self._regions) > self._max_regions:
-                self._regions.popitem(last=False)
+            self._take_in(region, now, changed)
 
     def age(self, region: str) -> float | None:
         """Return how many seconds ago the region's catalogue was updated; None if it can't be served."""
@@ -185,10 +188,23 @@ class InMemoryCatalogCache(Generic[RawT]):
         with self._lock:
             return self._age(region, now)
 
+    def _take_in(self, region: str, now: float, changed: dict[Hashable, RawT]) -> None:
+        known = self._regions[region].items if region in self._regions else {}
+        self._keep(region, Known(now, self._merged(known, changed)))
+
+    def _keep(self, region: str, known: Known[RawT]) -> None:
+        self._regions[region] = known
+        self._regions.move_to_end(region)
+        if len(self._regions) > self._max_regions:
+            self._forget(next(iter(self._regions)))
+
+    def _forget(self, region: str) -> None:
+        del self._regions[region]
+
     def _age(self, region: str, now: float) -> float | None:
         if region not in self._regions:
             return None
-        age = max(0.0, now - self._regions[region][0])
+        age = max(0.0, now - self._regions[region].at)
         return age if self._max_age is None or age <= self._max_age else None
 
     def _by_key(self, data: Sequence[RawT]) -> dict[Hashable, RawT]:
@@ -233,17 +249,20 @@ class CircuitBreakerNormalizer(Generic[RawT, ContentT]):
         config: CircuitBreakerConfig | None,
         client: Any,
     ) -> Self:
-        """Share the circuit with all processes that use this Redis. Needs the extra `redis`."""
-        try:
-            import_module("circuitry.redis")
-        except ModuleNotFoundError as missing:
-            raise ImportError(
-                "with_redis needs circuitry's Redis support: pip install 'circuitry-breaker[redis]'"
-            ) from missing
+        """Share the circuit with all processes that use this Redis. Needs the extra `redis`.
+
+        Args:
+            normalizer: the platform.
+            config: the circuit's settings, or None.
+            client: a URL, a client of redis-py, or a `RedisStore`. Normalizers that are given the same
+                share one store, and so one link.
+
+        Raises:
+            ConfigurationError: the client is nothing that is known.
+            ImportError: redis-py isn't installed; the message says how to.
+        """
         guarded = cls(normalizer, config)
-        guarded.circuit_breaker = cast("Any", CircuitBreaker).with_redis(
-            _breaker_name(normalizer), config, client
-        )
+        guarded.circuit_breaker = CircuitBreaker.with_redis(_breaker_name(normalizer), config, client)
         return guarded
 
     def with_cache(self, cache: FallbackCache[RawT]) -> Self:

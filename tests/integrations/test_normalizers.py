@@ -9,14 +9,12 @@ import pickle
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
 
 from circuitry import (
-    CircuitBreaker,
     CircuitBreakerConfig,
     CircuitBreakerError,
     CircuitOpenError,
@@ -373,26 +371,9 @@ async def test_what_is_no_cache_is_refused(platform: Platform) -> None:
 
 
 async def test_with_redis_says_what_to_install(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "circuitry.redis", None)
+    monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ImportError, match=r"pip install 'circuitry-breaker\[redis\]'"):
         CircuitBreakerNormalizer.with_redis(platform, CONFIG, "redis://127.0.0.1")
-
-
-async def test_with_redis_gives_a_normalizer_whose_breaker_follows_the_fleet(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[object, ...]] = []
-
-    def with_redis(*given: object) -> CircuitBreaker:
-        asked.append(given)
-        return CircuitBreaker("of the fleet")
-
-    monkeypatch.setitem(sys.modules, "circuitry.redis", ModuleType("circuitry.redis"))
-    monkeypatch.setattr(CircuitBreaker, "with_redis", with_redis, raising=False)
-    normalizer = CircuitBreakerNormalizer.with_redis(platform, CONFIG, "redis://127.0.0.1")
-    assert asked == [("normalizer-mock", CONFIG, "redis://127.0.0.1")]
-    assert normalizer.circuit_breaker.name == "of the fleet"
-    assert await normalizer.fetch_catalog_delta(SINCE, "US") is platform.answer
 
 
 async def test_service_unavailable_is_circuitrys_own_error_and_pickles() -> None:
