@@ -194,7 +194,7 @@ class Breaker(LockedCircuit):
         """A call that `admission` let through has ended without a verdict."""
         self.totals.ignored.add()
         if isinstance(admission, Probe):
-            self._dropped.append((admission, IGNORED))
+            self._dropped.append((admission, IGNORED, None))
             self._gate.nudge()
 
     def left_early(self, admission: Admission) -> None:
@@ -204,12 +204,12 @@ class Breaker(LockedCircuit):
         """
         next(self.count)
         if isinstance(admission, Probe):
-            self._dropped.append((admission, SUCCESS))
+            self._dropped.append((admission, SUCCESS, None))
             self._gate.nudge()
         elif admission.run:
             admission.success()
             if self._gate is not LOCAL:
-                self._untold.append((admission, SUCCESS))
+                self._untold.append((admission, SUCCESS, None))
                 self._gate.nudge()
 
     def stood_in(self, error: BaseException) -> None:
@@ -220,14 +220,14 @@ class Breaker(LockedCircuit):
 
     def _record(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
         """Take a step that an outcome decides; `_sweep` takes it in turn."""
+        result = admission, outcome, cause
+        if self._is_stepping():  # a stream is collected in the midst of a step, and its clean-up has failed
+            self._dropped.append(result)
+            return
         now = self._clock()
-        limits = self.config.limits
         with self._lock:
             self._sweep(now)
-            if isinstance(admission, Probe):
-                self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
-            else:
-                self._become(machine.trip(self._circuit, limits, admission, now, cause))
+            self._take(result, now)
         if self._gate is not LOCAL:
             self._gate.tell(admission, outcome, cause)
         self._announce()

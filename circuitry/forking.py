@@ -1,22 +1,31 @@
-"""Locks in a forked child: whoever held one doesn't exist there."""
+"""Locks, also in a forked child: whoever held one doesn't exist there."""
 
 from __future__ import annotations
 
 import os
 import weakref
-from threading import Lock
+from threading import RLock
+from typing import Any
 
 
 class LockHolder:
-    """Something with a lock, which is a new one in a forked child."""
+    """Something with a lock, which is a new one in a forked child.
+
+    The lock knows its owner, for the garbage collector may run somebody's code in the midst of a step.
+    """
 
     __slots__ = ("__weakref__", "_lock")
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock: Any = RLock()
 
     def _rearm(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
+
+    def _is_stepping(self) -> bool:
+        """Whether this very thread holds the lock: then this is a finalizer, and must leave all as it is."""
+        owned: bool = self._lock._is_owned()
+        return owned
 
 
 _holders: weakref.WeakSet[LockHolder] = weakref.WeakSet()

@@ -16,6 +16,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
+from typing import TypeAlias
 
 from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, check_name
@@ -26,6 +27,9 @@ from circuitry.listening import Listening
 from circuitry.machine import Admission, Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
 from circuitry.metrics import Totals
 from circuitry.windows import Evidence
+
+#: What admitted a call, how it ended, and why.
+Result: TypeAlias = tuple[Admission, Outcome, str | None]
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -59,33 +63,42 @@ class LockedCircuit(Listening):
         self.totals = Totals()
         self._clock = clock
         self._gate: Gate = LOCAL
-        self._dropped: deque[tuple[Probe, Outcome]] = deque()
-        self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
+        self._dropped: deque[Result] = deque()
+        self._untold: deque[Result] = deque()  # what the gate hasn't heard of
         self._show(machine.new(config.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
-        """Set the circuit, and what may be read off it without the machine."""
-        self._circuit = circuit
+        """Set the circuit, and what may be read off it without the machine: at once, also for Ctrl-C."""
         self._gate.tag(circuit.evidence)
-        self.evidence = None if self._gate.asleep else circuit.evidence
-        self._barrier = machine.barrier(circuit)
+        evidence = None if self._gate.asleep else circuit.evidence
+        barrier = machine.barrier(circuit)
+        self._circuit, self.evidence, self._barrier = circuit, evidence, barrier
 
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
         while self._dropped:
-            probe, outcome = self._dropped.popleft()
-            self._become(machine.record(self._circuit, self.config.limits, probe, outcome, now))
+            result = self._dropped.popleft()
+            self._take(result, now)
             if self._gate is not LOCAL:
-                self._untold.append((probe, outcome))
+                self._untold.append(result)
+
+    def _take(self, result: Result, now: float) -> None:
+        """Take the step that a result decides. Its evidence has been told before: it only trips."""
+        admission, outcome, cause = result
+        limits = self.config.limits
+        if isinstance(admission, Probe):
+            self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
+        elif outcome is Outcome.FAILURE:
+            self._become(machine.trip(self._circuit, limits, admission, now, cause))
 
     def _tell_gate(self) -> None:
         """Pass on what was swept in: the gate is told outside of the lock, like everybody."""
         while self._untold:
             with self._lock:
                 untold = [self._untold.popleft() for _ in range(len(self._untold))]
-            for admission, outcome in untold:
-                self._gate.tell(admission, outcome, None)
+            for result in untold:
+                self._gate.tell(*result)
 
     def _announce(self) -> None:
         """Tell the gate and the listeners what is new."""

@@ -64,7 +64,7 @@ class Outbox:
     """Filled by calls in any thread, emptied by the link's. Nobody ever waits here."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may come in between
         self._runs = Runs(0, [], "", 0.0)
         self._ended: deque[Ended] = deque()
         self._order: Order | None = None

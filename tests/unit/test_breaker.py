@@ -284,6 +284,32 @@ class TestTheLock:
         assert in_time(drop)
         assert breaker.metrics().half_open_calls == 0
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_stream_whose_clean_up_fails_may_be_dropped_in_the_thread_that_holds_the_lock(
+        self, breaker, clock, fail, in_time
+    ):
+        """Its failure decides the circuit, and is taken in by the next who takes a step."""
+
+        @breaker
+        def stream():
+            try:
+                yield 1
+            finally:
+                raise OSError("clean-up failed")
+
+        fail(breaker, 3)
+        clock.advance(10)
+        streams = [stream()]
+        next(streams[0])
+
+        def drop():
+            with breaker._lock:
+                streams.clear()
+
+        in_time(drop)
+        assert breaker.metrics().failures == 4
+        assert breaker.state == "open"
+
     def test_reading_the_state_takes_in_what_was_dropped(self, breaker, clock, fail):
         stream = breaker(iter_forever)
         fail(breaker, 3)
