@@ -61,9 +61,10 @@ class Recorder:
             self.write(Seen(now(), self.who, 0, *message))
         return message
 
-    def connect(self, method: Any, link: RedisLink) -> None:
-        method(link)
+    def connect(self, method: Any, link: RedisLink) -> Any:
+        session = method(link)
         self.write(Link(now(), self.who, True))
+        return session
 
     def lose(self, method: Any, link: RedisLink, error: Exception) -> None:
         self.write(Link(now(), self.who, False, repr(error)))
