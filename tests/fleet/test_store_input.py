@@ -201,7 +201,7 @@ def test_a_database_that_does_not_exist_is_an_event(our_server, caplog):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "HTTP"),
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "InvalidResponse"),
         (b"", "Timeout"),
         (None, "ConnectionError"),
         (b"-ERR unknown command\r\n", "unknown command"),
