@@ -86,7 +86,7 @@ class Process:
 
     def latency(self, chance: random.Random) -> float:
         """Seconds; at times longer than a probe may take."""
-        return chance.uniform(0.3, LONGEST_CALL) if chance.random() < 0.03 else chance.uniform(0.001, 0.03)
+        return chance.uniform(0.3, LONGEST_CALL) if chance.random() < 0.08 else chance.uniform(0.001, 0.03)
 
     def end(self, name: str, permit: Any) -> None:
         if self.board.is_down(name, self.orders.place):
