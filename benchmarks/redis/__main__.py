@@ -71,9 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = server.name()
         scene = Scene(server, list(found), **(QUICK if chosen.quick else {}))
         for scene_name in chosen.only or SCENES:
+            began = time.monotonic()
             for row in SCENES[scene_name](scene):
                 rows.append(row)
                 print(block(row), end="\n\n", flush=True, file=progress)
+            print(f"({scene_name}: {time.monotonic() - began:.0f} s)\n", flush=True, file=progress)
     took = time.monotonic() - start
     versions = {kind.name: version for kind, version in found.items()}
     lacks = {kind.name: kind.lacks for kind in found if kind.lacks}

@@ -35,6 +35,7 @@ class Contender:
     colours: ClassVar[tuple[str, ...]] = BOTH
     lacks: ClassVar[str] = ""
     polls: ClassVar[float] = 0.0  # seconds between two looks at the server, where nothing is pushed
+    slack: ClassVar[float] = 0.0  # seconds that a circuit must be open longer for all to see it
     chatty: ClassVar[bool] = True  # whether each call asks the server
     quorums: ClassVar[tuple[int, ...]] = (1,)
 
@@ -114,6 +115,7 @@ class Interlock(Contender):
     package = "interlock-cb"
     module = "interlock"
     polls = 1.0
+    slack = 1.5
     chatty = False
 
     def set_up(self) -> None:
@@ -178,6 +180,7 @@ class Pybreaker(Contender):
     name = package = module = "pybreaker"
     colours = ("sync",)
     lacks = "it has no asyncio (its async calls are Tornado's)"
+    slack = 1.0  # it keeps whole seconds
 
     def set_up(self) -> None:
         self.rejections = (self.lib.CircuitBreakerError,)
@@ -197,6 +200,7 @@ class Aiobreaker(Contender):
     """Several commands a call, by a sync client, in async code too."""
 
     name = package = module = "aiobreaker"
+    slack = 1.0  # it keeps whole seconds
 
     def set_up(self) -> None:
         self.rejections = (self.lib.CircuitBreakerError,)

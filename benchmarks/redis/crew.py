@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .contenders import CONTENDERS
 from .worker import JobError, serve
 
-SPAWN = multiprocessing.get_context("spawn")
+#: Every process is forked from one that has loaded what they need, and has done nothing yet.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(
+    ["benchmarks.redis.worker", "redis.asyncio", "circuitry.redis", *(kind.module for kind in CONTENDERS)]
+)
 START_LIMIT = 30.0
 JOB_LIMIT = 20.0
 
@@ -24,8 +29,8 @@ class Worker:
 
     def __init__(self, who: str, colour: str, url: str | None) -> None:
         self.who, self.colour = who, colour
-        self._conn, theirs = SPAWN.Pipe()
-        self._process = SPAWN.Process(target=serve, args=(theirs, who, colour, url), daemon=True)
+        self._conn, theirs = FRESH.Pipe()
+        self._process = FRESH.Process(target=serve, args=(theirs, who, colour, url), daemon=True)
         self._process.start()
         theirs.close()
         self.asked_at = 0.0
@@ -99,8 +104,8 @@ def apart(fn: Callable[..., Any], *arguments: Any, limit: float) -> Any:
         HangsError: it took longer than `limit` seconds.
         JobError: it failed.
     """
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=_send, args=(theirs, fn, arguments), daemon=True)
+    ours, theirs = FRESH.Pipe()
+    process = FRESH.Process(target=_send, args=(theirs, fn, arguments), daemon=True)
     process.start()
     theirs.close()
     try:

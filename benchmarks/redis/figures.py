@@ -77,8 +77,10 @@ def both(values: Values) -> tuple[float, float]:
 
 def seconds(value: float) -> str:
     """A time, in the unit that suits it."""
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
     if value < 0.1:
-        return f"{value * 1e3:.3f} ms" if value < 0.01 else f"{value * 1e3:.1f} ms"
+        return f"{value * 1e3:.1f} ms"
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
@@ -96,11 +98,11 @@ def block(row: Row) -> str:
 
 def summary(rows: Sequence[Row]) -> str:
     """Ours against the goals."""
-    lines = [f"{'goals':62}{'goal':>26}  {'ours':44} verdict"]
+    lines = [f"{'goals':66}{'goal':28}{'ours':60} verdict"]
     for row in rows:
         ours = row.cells.get(OURS)
         if row.goal and ours:
-            lines.append(f"{row.title:62}{row.goal:>26}  {ours.text:44} {row.verdict}")
+            lines.append(f"{row.title:66}{row.goal:28}{ours.text:60} {row.verdict}")
     return "\n".join(lines)
 
 

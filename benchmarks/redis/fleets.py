@@ -43,11 +43,9 @@ def _trip(scene: Scene, kind: type[Contender], a: Worker, b: Worker) -> float:
     a.ask("prepare", circuit=circuit, settings=AT_ONCE)
     b.ask("prepare", circuit=circuit, settings=AT_ONCE, warm=1)
     # Whoever polls is met at any moment of his period, not always right after the first look.
-    at = time.monotonic() + 0.01 + random.uniform(0.0, kind.polls)
-    # B calls from 0.3 ms later on: its successes mustn't come between A's failure and A's trip.
-    b.tell("await_rejection", circuit=circuit, at=at + 0.0003, limit=5.0)
-    tripped = a.ask("trip", circuit=circuit, at=at)
-    rejected = b.answer()
+    tripped = a.ask("trip", circuit=circuit, at=time.monotonic() + random.uniform(0.0, kind.polls))
+    # B calls from now on: its successes mustn't come between A's failure and A's trip.
+    rejected = b.ask("await_rejection", circuit=circuit, at=0.0, limit=5.0)
     if tripped is None or rejected is None:
         raise RuntimeError(f"{'A never trips' if tripped is None else 'B never rejects'}")
     return float(rejected - tripped)
@@ -80,7 +78,7 @@ def _probes(scene: Scene, kind: type[Contender]) -> Cell:
     with crew(kind.name, kind.colours[0], scene.server.url, SIZE) as members:
         for _ in range(scene.probe_rounds):
             circuit = scene.circuit("probes")
-            settings = Settings(threshold=1, timeout=0.6 + 1.5 * kind.polls)
+            settings = Settings(threshold=1, timeout=0.6 + kind.slack)
             at = _trip_all(members, kind, circuit, settings) + settings.timeout + 0.1
             limit = PROBE_TAKES + 1.0 + 2 * kind.polls
             told = {"at": at, "width": WIDTH, "takes": PROBE_TAKES, "limit": limit}
@@ -111,8 +109,7 @@ def probers(scene: Scene) -> list[Row]:
 
 
 def _killed(scene: Scene, kind: type[Contender]) -> Cell:
-    # Who polls has to be open for longer than his period, or the other process never hears of it.
-    circuit, settings = scene.circuit("killed"), Settings(threshold=1, timeout=LEASE + kind.polls)
+    circuit, settings = scene.circuit("killed"), Settings(threshold=1, timeout=LEASE + kind.slack)
     with crew(kind.name, kind.colours[0], scene.server.url, 2) as (prober, other):
         settle(until(_trip_all([prober, other], kind, circuit, settings) + settings.timeout + 0.1))
         prober.tell("hold_probe", circuit=circuit, limit=5.0)
@@ -126,9 +123,9 @@ def _killed(scene: Scene, kind: type[Contender]) -> Cell:
 
 
 def _cancelled(scene: Scene, kind: type[Contender]) -> Cell:
-    circuit, settings = scene.circuit("cancelled"), Settings(threshold=1, timeout=LEASE)
+    circuit, settings = scene.circuit("cancelled"), Settings(threshold=1, timeout=LEASE + kind.slack)
     with crew(kind.name, "asyncio", scene.server.url, 1) as (worker,):
-        settle(until(_trip_all([worker], kind, circuit, settings) + LEASE + 0.1))
+        settle(until(_trip_all([worker], kind, circuit, settings) + settings.timeout + 0.1))
         settle(kind.polls)
         return _recovery(worker.ask("cancel_probe", circuit=circuit, limit=scene.limit), scene.limit, 0.05)
 

@@ -12,7 +12,7 @@ from .figures import Cell, Row, p99, seconds
 from .scene import SETTLE, Scene, settle
 from .worker import ERROR, REJECTED, JobError
 
-TURN = 2.0  # seconds that a contender has the machine to itself; whoever hangs then goes on beside the others
+TURN = 1.2  # seconds that a contender has the machine to itself; whoever hangs then goes on beside the others
 ADDED = 0.0001  # seconds at p99
 TIMEOUT = 0.05  # our redis_timeout
 HALF_OPEN = "frozen while half-open"
