@@ -71,6 +71,7 @@ INSIDE_FUNCTIONS = {
 BY_MODULE = {
     "telemetry/prometheus": {"prometheus_client"},  # the extra "prometheus"
     "cli/demo/rich_display": {"rich"},  # the extra "rich", where it is installed
+    "cli/demo/fleet/rich_display": {"rich"},
 }
 
 #: The pure ones know no clock, lock, thread or I/O.

@@ -8,8 +8,8 @@ server that may be slow, frozen or gone: an answer that comes late is what circu
 there is a copy in this process, an `InMemoryCatalogCache`, and it alone is read and written by calls. A
 thread of the cache's own, `circuitry-cache`, brings the copy and Redis together:
 
-- what a good fetch brought is merged into what lies on Redis, by comparing and setting: two processes that
-  bring different changes lose neither's;
+- what good fetches brought within a second is merged into what lies on Redis, by comparing and setting: two
+  processes that bring different changes lose neither's;
 - at its start a process takes in what the others have stored, so it can stand in before its first fetch;
 - after that it looks every `refresh` seconds for newer catalogues of the regions it knows, and at once for
   one that it is asked for and hasn't;
@@ -46,8 +46,10 @@ logger = logging.getLogger("circuitry")
 RawT = TypeVar("RawT")
 
 #: Seconds.
+STORE_WITHIN = 1.0  # after a fetch: what other fetches bring meanwhile is stored with it
 ASK_AGAIN = 1.0  # between two looks for a region that isn't there
 LONGEST_BACKOFF = 1.0
+NEVER = float("inf")
 LAST_WORDS = 0.5  # for what waits when a cache is closed
 
 
@@ -129,6 +131,7 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
         self._line: Line | None = None
         self._failures = 0
         self._next_look = 0.0
+        self._next_store = NEVER
         self._is_loaded = False
 
     def _rearm(self) -> None:
@@ -178,6 +181,7 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
         Returns:
             Whether it is.
         """
+        self._next_store = 0.0
         self._background.poke()
         return self._background.wait(lambda: not self._changes, timeout)
 
@@ -203,6 +207,8 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
         waiting = self._changes.get(region)
         self._changes[region] = Known(now, self._merged(waiting.items if waiting else {}, changed))
         super()._take_in(region, now, changed)
+        if self._next_store == NEVER:
+            self._next_store = time.monotonic() + STORE_WITHIN
 
     def _forget(self, region: str) -> None:
         super()._forget(region)
@@ -226,21 +232,25 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
         try:
             if self._line is None:
                 self._line = self._wire.connect()
-            self._exchange(self._line)
+            self._exchange(self._line, is_last)
             self._found()
-            return Pause(max(0.0, self._next_look - time.monotonic()), can_be_shortened=True)
+            pause = min(self._next_look, self._next_store) - time.monotonic()
+            return Pause(max(0.0, pause), can_be_shortened=True)
         except Exception as error:
             return Pause(self._lost(error), can_be_shortened=False)
         finally:
             if is_last:
                 self._hang_up()
 
-    def _exchange(self, line: Line) -> None:
+    def _exchange(self, line: Line, is_last: bool) -> None:
         if time.monotonic() >= self._next_look:
             self._trying(self._look, line, "")
             self._next_look = time.monotonic() + self._refresh * random.uniform(0.8, 1.2)
+        changed: list[str] = []
         with self._lock:
-            changed, wanted, self._wanted = list(self._changes), self._wanted, set[str]()
+            wanted, self._wanted = self._wanted, set[str]()
+            if is_last or time.monotonic() >= self._next_store:
+                changed, self._next_store = list(self._changes), NEVER
         for region in changed:
             self._trying(self._store, line, region)
         for region in wanted:
@@ -289,7 +299,7 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
         if is_put:
             self._settle(region, known, changes, united)
         else:
-            self._background.poke()  # somebody else was first: once more
+            self._next_store = 0.0  # somebody else was first: once more
 
     def _unless_garbage(self, line: Line, region: str) -> Known[RawT]:
         try:
@@ -340,7 +350,7 @@ class RedisFallbackCache(InMemoryCatalogCache[RawT]):
 
     def _lost(self, error: Exception) -> float:
         self._failures += 1
-        self._next_look = 0.0
+        self._next_look = self._next_store = 0.0
         self._hang_up()
         if self._failures == 1:
             logger.warning("redis of the catalogues of %r: lost: %s", self.platform_id, describe(error))

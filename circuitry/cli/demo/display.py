@@ -6,26 +6,33 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from circuitry.cli.demo.stage import WITH
 from circuitry.cli.demo.summary import duration, headline, recovery_line, summary_rows
 from circuitry.cli.demo.view import COLOURS, view_circuit, view_side
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from circuitry.cli.demo.report import Report
     from circuitry.cli.demo.stage import Stage
     from circuitry.cli.demo.view import CircuitView, SideView
 
 STATUS_EVERY = 1.0  # seconds
 
-_CODES = {"green": 32, "yellow": 33, "red": 31, "magenta": 35}
+_CODES = {"green": 32, "yellow": 33, "red": 31, "magenta": 35, "cyan": 36}
 
 
-class Display(Protocol):
+StageT = TypeVar("StageT", contravariant=True)
+ReportT = TypeVar("ReportT", contravariant=True)
+DisplayT = TypeVar("DisplayT")
+
+
+class Display(Protocol[StageT, ReportT]):
     """Shows one run. `close` is called however the run ends."""
 
-    def open(self, stage: Stage) -> None:
+    def open(self, stage: StageT) -> None:
         """Begin: all servers are up."""
         ...
 
@@ -37,15 +44,18 @@ class Display(Protocol):
         """Leave the terminal as it was."""
         ...
 
-    def report(self, report: Report) -> None:
+    def report(self, report: ReportT) -> None:
         """Show the summary."""
         ...
 
 
 class JsonDisplay:
-    """Silent until the end; then one JSON object on stdout."""
+    """Silent until the end; then one JSON object on stdout, its numbers with so many digits."""
 
-    def open(self, stage: Stage) -> None:
+    def __init__(self, digits: int = 4) -> None:
+        self._digits = digits
+
+    def open(self, stage: object) -> None:
         """Nothing to show yet."""
 
     def refresh(self) -> None:
@@ -54,10 +64,10 @@ class JsonDisplay:
     def close(self) -> None:
         """Nothing to put back."""
 
-    def report(self, report: Report) -> None:
-        """Print the report, its numbers to the tenth of a millisecond."""
+    def report(self, report: Any) -> None:
+        """Print the report."""
         text = json.dumps(asdict(report))
-        rounded = json.loads(text, parse_float=lambda number: round(float(number), 4))
+        rounded = json.loads(text, parse_float=lambda number: round(float(number), self._digits))
         print(json.dumps(rounded, indent=2), flush=True)
 
 
@@ -115,12 +125,15 @@ class LineDisplay:
         return ", ".join(parts)
 
     def _coloured(self, about: str, text: str) -> str:
-        if not self._colour or about not in COLOURS:
-            return text
-        return f"\x1b[{_CODES[COLOURS[about]]}m{text}\x1b[0m"
+        return coloured(COLOURS.get(about) if self._colour else None, text)
 
     def _print(self, line: str) -> None:
         print(line, flush=True)
+
+
+def coloured(colour: str | None, text: str) -> str:
+    """Text in a colour, as terminals take it."""
+    return text if colour is None else f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
 
 
 def introduction(stage: Stage) -> list[str]:
@@ -134,19 +147,40 @@ def introduction(stage: Stage) -> list[str]:
     ]
 
 
-def choose_display(*, as_json: bool, plain: bool) -> Display:
+class Kinds(NamedTuple, Generic[DisplayT]):
+    """The ways to show a run. To ask for the picture may raise ModuleNotFoundError."""
+
+    json: Callable[[], DisplayT]
+    lines: Callable[[bool], DisplayT]  # in colour?
+    picture: Callable[[], DisplayT]
+
+
+def choose_display(*, as_json: bool, plain: bool) -> Display[Stage, Report]:
     """Choose what suits stdout: a picture only for a terminal, and only with rich installed."""
+    return choose(Kinds(JsonDisplay, _lines, _picture), as_json=as_json, plain=plain)
+
+
+def choose(kinds: Kinds[DisplayT], *, as_json: bool, plain: bool) -> DisplayT:
+    """Choose among these kinds."""
     if as_json:
-        return JsonDisplay()
+        return kinds.json()
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and not plain and sys.stdout.encoding.lower().startswith("utf"):
         try:
-            from circuitry.cli.demo.rich_display import RichDisplay
+            return kinds.picture()
         except ModuleNotFoundError:
             pass
-        else:
-            return RichDisplay()
-    return LineDisplay(colour=terminal and not plain and not os.environ.get("NO_COLOR"))
+    return kinds.lines(terminal and not plain and not os.environ.get("NO_COLOR"))
+
+
+def _lines(colour: bool) -> Display[Stage, Report]:
+    return LineDisplay(colour=colour)
+
+
+def _picture() -> Display[Stage, Report]:
+    from circuitry.cli.demo.rich_display import RichDisplay
+
+    return RichDisplay()
 
 
 def _side(view: SideView) -> str:
