@@ -22,8 +22,8 @@ class TransitionEvent(NamedTuple):
     """A circuit has changed its state.
 
     `at` is in unix seconds; `reason` is a `Reason` of the machine. `source` says which side
-    decided: "local" (the circuit itself), "admin" (an administrative call) or "shadow" (what
-    the circuit would have done, had it not been in shadow).
+    decided: "local" (the circuit itself), "admin" (an administrative call), "fleet" (all processes
+    together) or "shadow" (what the circuit would have done, had it not been in shadow).
     """
 
     name: str

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from ..fleet.servers import KINDS, REQUIRE_ALL, MissingError, Server, binary, lacks
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -20,16 +23,21 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 TITLE = re.compile(r'title="([^"]+)"')
+SERVER = "<!-- needs a server -->\n"
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. A `<!-- python` comment is a block that readers don't see."""
+    """One fenced block. A `<!-- python` comment is a block that readers don't see.
+
+    One below a `<!-- needs a server -->` uses the Redis at redis://localhost:6379.
+    """
 
     line: int
     language: str
     title: str | None
     text: str
+    needs_server: bool = False
 
     @property
     def runs(self) -> bool:
@@ -64,7 +72,8 @@ class Page:
             text = textwrap.dedent(found["text"] if found["hidden"] is None else found["hidden"])
             language = "python" if found["hidden"] is not None else found["language"]
             line = self.text.count("\n", 0, found.start()) + 1
-            blocks.append(Block(line, language, title and title[1], text))
+            is_below = self.text.endswith(SERVER, 0, found.start())
+            blocks.append(Block(line, language, title and title[1], text, is_below))
         return blocks
 
     @property
@@ -89,6 +98,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def page(request: pytest.FixtureRequest) -> Page:
     """One page after the other."""
     return Page(request.param, PAGES[request.param])
+
+
+@pytest.fixture
+def redis_url(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """A server of one's own for a page that needs one; None if it doesn't, or this machine has none."""
+    found = next((kind for kind in KINDS if is_here(kind)), None)
+    if not any(block.needs_server for block in page.blocks) or found is None:
+        if found is None and REQUIRE_ALL:
+            lacks("there is no Redis server for the examples")
+        yield None
+        return
+    server = Server(found, tmp_path_factory.mktemp("redis"))
+    try:
+        yield server.start().url()
+    finally:
+        server.stop()
+
+
+def is_here(kind: str) -> bool:
+    """Whether this machine has such a server."""
+    try:
+        return bool(binary(kind))
+    except MissingError:
+        return False
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 import circuitry
 import circuitry.integrations.normalizers
+import circuitry.integrations.redis_cache
+import circuitry.redis
 import circuitry.telemetry.prometheus
 import circuitry.testing
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMetrics
@@ -46,9 +48,11 @@ NAMES = [
     (module, name)
     for module in (
         circuitry,
+        circuitry.redis,
         circuitry.testing,
         circuitry.telemetry.prometheus,
         circuitry.integrations.normalizers,
+        circuitry.integrations.redis_cache,
     )
     for name in public(module)
 ]
