@@ -218,6 +218,7 @@ function OPERATIONS.done(c, epoch, token, outcome, cause)
     return 'opened'
   end
   c.returned = token
+  c.makes_room = live_probes(c) >= c.half_open_max_calls
   advance(c)
   if outcome == 'ignored' then return 'released' end
   c.successes = c.successes + 1

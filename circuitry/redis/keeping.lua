@@ -216,11 +216,11 @@ local function no_view(c, verdict, why)
   return view(c, verdict)
 end
 
--- Who must hear of it: of every epoch, and of the first failure and the end of a streak, for only
--- then do members have to report successes.
+-- Who must hear of it: of every epoch; of the first failure and the end of a streak, for only then do
+-- members have to report successes; and of a slot that is free again, for who was told "full" waits.
 local function publish(c)
   if c.reading or not c.changed then return end
-  if not c.begun and (c.failures > 0) == (c.failures_before > 0) then return end
+  if not (c.begun or c.makes_room) and (c.failures > 0) == (c.failures_before > 0) then return end
   local message = view(c, 'view')
   table.insert(message, 1, c.name)
   table.insert(message, 1, digits(PROTOCOL))

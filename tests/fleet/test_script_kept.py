@@ -297,9 +297,19 @@ def test_what_only_concerns_the_asker_is_not_published(fleet):
     other = fleet.probe("b")
     fleet.acquire("c")
     fleet.renew(probe)
-    other.ignored()
+    assert fleet.heard() == []
+    other.ignored(), fleet.heard()
     probe.success()
     assert fleet.heard() == []
+
+
+def test_a_slot_that_is_free_again_is_published_for_those_who_were_told_full(fleet):
+    probes = [fleet.half_open(), fleet.probe("b")]
+    assert fleet.acquire("c").verdict == "full"
+    fleet.listen()
+    probes[0].ignored()
+    (view,) = fleet.heard()
+    assert (view.state, view.live_probes) == ("half_open", 1)
 
 
 def test_a_server_that_has_forgotten_publishes_what_it_has(fleet):

@@ -120,6 +120,11 @@ MUTANTS = {
         "return tostring(number)",
         kept.test_the_version_is_the_time_in_microseconds,
     ),
+    "a slot that is free again isn't published": Mutant(
+        "c.begun or c.makes_room",
+        "c.begun",
+        kept.test_a_slot_that_is_free_again_is_published_for_those_who_were_told_full,
+    ),
     "the first failure isn't published": Mutant(
         "(c.failures > 0) == (c.failures_before > 0)",
         "c.failures > 0",
