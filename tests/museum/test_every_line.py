@@ -12,13 +12,13 @@ pytestmark = pytest.mark.core
 HERE = Path(__file__).parent
 NUMBERS = range(1, 76)
 DEFERRED = {
-    **dict.fromkeys(range(50, 69), "of the verdict shared through Redis: comes with it"),
     18: "a judgement: seen by a slow-call watch, which counts calls cancelled after the slow limit",
     35: "a judgement: costs are measured by the benchmarks, and no window is sorted or walked",
     39: "a judgement: there are no time windows yet",
     40: "a judgement: there is no jitter yet",
     48: "a judgement: settings that change at run time keep the state, see the tests of operators' settings",
 }
+NEED_A_SERVER = [str(number) for number in range(50, 69)]
 EXHIBITS = {path.name: ast.parse(path.read_text()) for path in sorted(HERE.glob("test_[0-9]*.py"))}
 
 
@@ -39,8 +39,10 @@ def test_each_exhibit_is_named_says_who_had_it_and_catches_its_double(name: str)
     assert any(node.name.startswith("exhibit") for node in functions)
 
 
-def test_each_exhibit_belongs_to_the_core() -> None:
+def test_each_exhibit_belongs_to_the_core_unless_it_needs_a_server() -> None:
     for name, tree in EXHIBITS.items():
+        if name.split("_")[1] in NEED_A_SERVER:
+            continue
         marks = [node for node in tree.body if isinstance(node, ast.Assign) and is_pytestmark(node)]
         assert marks, name
         assert "pytest.mark.core" in ast.unparse(marks[0].value), name

@@ -1,1 +1,0 @@
-"""The museum: one exhibit for each bug seen in a circuit breaker. See README.md."""
