@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from .fleet_scenes import Join
 from .model_fleet import Fleet
-from .servers import GIVEN, HERE, Server, needed
+from .servers import GIVEN, HERE, Server, lacks, needed
 
 MakeFleet = Callable[..., Fleet]
 
@@ -99,3 +100,37 @@ def make_fleet(connect: Callable[..., Any]) -> Iterator[MakeFleet]:
 def fleet(make_fleet: MakeFleet) -> Fleet:
     """A circuit that nobody has used yet."""
     return make_fleet()
+
+
+@pytest.fixture(scope="session")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server | Given]:
+    """A server for what is the same on all of them."""
+    if GIVEN:
+        yield Given(GIVEN)
+        return
+    if not HERE:
+        lacks("there is no Redis server of any kind")
+    server = Server(HERE[-1], tmp_path_factory.mktemp("one"))
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def join(one_server: Server | Given) -> Iterator[Join]:
+    """Become a member of this test's own fleet: `join()` gives a circuit on a store of its own."""
+    needed("redis")
+    joining = Join(one_server.url())
+    yield joining
+    joining.close()
+
+
+@pytest.fixture
+def join_frail(start_server: Callable[..., Server]) -> Iterator[Join]:
+    """The same, on a server (`join_frail.server`) that may be frozen, killed and restarted."""
+    needed("redis")
+    if GIVEN:
+        pytest.skip("the server in CIRCUITRY_TEST_REDIS_URL isn't ours to harm")
+    server = start_server(HERE[-1])
+    joining = Join(server.url(), server)
+    yield joining
+    joining.close()

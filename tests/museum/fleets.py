@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +11,7 @@ import redis
 from circuitry import CircuitBreaker
 from circuitry.redis import RedisStore
 
+from ..fleet.fleet_scenes import until
 from ..fleet.servers import Server
 from .doubles import Naive
 from .scenes import NUMBERS, Scene
@@ -127,41 +125,3 @@ def close(breaker: Any) -> None:
 
 def key(kind: str) -> str:
     return f"circuit:netflix:{kind}"
-
-
-def until(is_so: Callable[[], object], otherwise: str, patience: float = 5.0) -> None:
-    deadline = time.monotonic() + patience
-    while not is_so():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.001)
-
-
-class Child:
-    """A forked child that does something, says so, and waits for its end."""
-
-    def __init__(self, act: Callable[[], object], meanwhile: Callable[[], object] = bool) -> None:
-        reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # there are threads, and it is fine
-            self.pid = os.fork()
-        if self.pid == 0:
-            self._run(act, writing)
-        os.close(writing)
-        meanwhile()
-        self.said = os.read(reading, 1)
-        os.close(reading)
-
-    @staticmethod
-    def _run(act: Callable[[], object], writing: int) -> None:
-        try:
-            signal.alarm(20)
-            act()
-            os.write(writing, b"+")
-            signal.pause()
-        except BaseException:
-            pass  # it hasn't said anything, and that says it all
-        os._exit(1)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)

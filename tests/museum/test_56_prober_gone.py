@@ -8,8 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
+from ..fleet.fleet_scenes import Child
 from .doubles import Ticket
-from .fleets import Child, Fleet, Pooled, key, shared
+from .fleets import Fleet, Pooled, key, shared
 from .scenes import cancel_a_call, in_async
 
 LEASE = 0.3

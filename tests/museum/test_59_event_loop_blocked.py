@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
-import anyio
 import pytest
 import redis
 
+from ..fleet.fleet_scenes import longest_hold
 from .fleets import Fleet, Pooled, shared
 from .scenes import in_async
 
@@ -20,26 +19,6 @@ class AsksWithinTheLoop(Pooled):
     def look(self) -> None:
         with contextlib.suppress(redis.RedisError):
             super().look()
-
-
-async def longest_hold(work: Any) -> float:
-    """For how long the event loop was held up at most while `work` ran, in seconds."""
-    held = 0.0
-    async with anyio.create_task_group() as group:
-
-        async def tick() -> None:
-            nonlocal held
-            while True:
-                before = time.perf_counter()
-                await anyio.sleep(0.002)
-                held = max(held, time.perf_counter() - before - 0.002)
-
-        group.start_soon(tick)
-        await anyio.sleep(0.01)
-        await work()
-        await anyio.sleep(0.01)
-        group.cancel_scope.cancel()
-    return held
 
 
 def exhibit(kind: Any, colour: Any, server: Any) -> None:

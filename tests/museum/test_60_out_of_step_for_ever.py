@@ -65,7 +65,7 @@ def exhibit(kind: Any, colour: Any, server: Any, harm: Callable[[Fleet], None], 
 def test_what_was_missed_is_found_out(
     colour: Any, redis_server: Any, harm: Callable[[Fleet], None], after: str
 ) -> None:
-    """Many that hear messages believe them alone: one that is lost, FLUSHALL or a failover is never noticed."""
+    """Many who hear messages believe in nothing else: one lost, FLUSHALL or a failover is never noticed."""
     exhibit(shared, colour, redis_server, harm, after)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from .fleets import Child, Fleet, Pooled, shared
+from ..fleet.fleet_scenes import Child
+from .fleets import Fleet, Pooled, shared
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here, and so no such bug")
 

@@ -79,5 +79,5 @@ def test_a_thousand_tasks_need_no_more_connections_than_one(
 
 @in_async
 def test_the_faulty_double_is_caught(colour: Any, redis_server: Any) -> None:
-    with pytest.raises(AssertionError, match="100 tasks have opened 10. connections"):
+    with pytest.raises(AssertionError, match=r"100 tasks have opened 10. connections"):
         exhibit(ConnectsEachTime, colour, redis_server, 100, None)

@@ -1,4 +1,4 @@
-"""What a circuit has to tell its fleet: how outcomes merge, when they are void, and whose epoch they are of."""
+"""What a circuit has to tell its fleet: how outcomes merge, when they are void, and of which epoch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_success_alone_is_one_number(outbox):
 
 def test_many_runs_are_made_short_with_the_same_effect(outbox):
     count(outbox, *[FAILURE, FAILURE, SUCCESS] * (2 * LONGEST), FAILURE)
-    epoch, taken = runs(outbox)
+    _, taken = runs(outbox)
     assert len(taken) <= LONGEST
     assert (taken[0], taken[-1]) == (2, 1)
 
