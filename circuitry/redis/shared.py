@@ -58,7 +58,7 @@ class SharedGate:
         self._breaker = weakref.ref(breaker)
         self._subject: Subject | None = None
         self._limits = breaker.config.limits  # of which `_subject` was made
-        self._verdict: FleetVerdict | None = None
+        self._verdict = FleetVerdict(CircuitState.CLOSED, None, "", 0.0, None)  # what `view` says
         self._is_readable = True  # whether the last that came could be understood
         self._joined_at: float | None = None  # since when it could have seen other members
         self._has_company = False  # whether it has seen one
@@ -90,7 +90,7 @@ class SharedGate:
     @property
     def verdict(self) -> FleetVerdict | None:
         """What the fleet says; None if nothing is known, or an order of ours goes before it."""
-        return None if self.outbox.ordered else self._verdict
+        return None if self.view is None or self.outbox.ordered else self._verdict
 
     def order(self, reason: Reason) -> None:
         """Hand an operator's word to the link. Until the fleet has it, nothing of the fleet is followed."""
@@ -216,8 +216,7 @@ class SharedGate:
             view = speaker.ask(script.force(self.subject, self.version, ADMINISTRATIVE[order.reason], actor))
         if not self._understand(view):
             return False
-        if view.version > self.version:
-            self._keep(view)
+        self._keep(view)
         self.outbox.carried_out(order, self.epoch)
         self._retag()
         self.mind()
@@ -312,9 +311,8 @@ class SharedGate:
 
     def _follow(self, breaker: LockedCircuit) -> None:
         self.desk.reopen()
-        if self._verdict is not None:
-            breaker._follow(self._verdict, unless=lambda: self.outbox.ordered)
-            self._link.announce(breaker)
+        breaker._follow(self._verdict, unless=lambda: self.outbox.ordered)
+        self._link.announce(breaker)
 
     def _retag(self) -> None:
         """Under the circuit's lock, so that no other evidence takes the place of this one meanwhile."""
