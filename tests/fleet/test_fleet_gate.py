@@ -180,7 +180,7 @@ def test_an_order_that_comes_between_a_view_and_the_step_goes_before_it(breaker,
 def test_an_order_is_taken_note_of_in_one_step_with_what_it_does_here(breaker, gate, link):
     """Or a later word of somebody else could come first, and be undone here for ever."""
     held = []
-    link.poked = lambda gate: held.append(breaker._lock.locked())
+    link.poked = lambda gate: held.append(breaker._is_stepping())
     breaker.force_open()
     assert held == [True]
 
@@ -188,7 +188,7 @@ def test_an_order_is_taken_note_of_in_one_step_with_what_it_does_here(breaker, g
 def test_evidence_is_tagged_under_the_lock(breaker, gate, monkeypatch):
     """Or evidence that is made meanwhile could keep the epoch before."""
     held = []
-    monkeypatch.setattr(gate, "tag", lambda evidence: held.append(breaker._lock.locked()))
+    monkeypatch.setattr(gate, "tag", lambda evidence: held.append(breaker._is_stepping()))
     gate.receive(view(5, CLOSED))
     assert held == [True]
 

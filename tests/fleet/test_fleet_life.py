@@ -119,9 +119,9 @@ def test_outcomes_that_could_not_be_sent_in_time_are_dropped(join, monkeypatch):
 
 def test_a_late_outcome_of_another_epoch_counts_for_nothing(colour, join):
     one, other = join(failure_threshold=1), join(failure_threshold=1)
-    late = [colour.acquire(one) for _ in range(2)]
+    late, before = [colour.acquire(one) for _ in range(2)], one._gate.epoch
     other.reset()
-    until(lambda: one._gate.epoch == other._gate.epoch and one.store.flush(), "it isn't told")
+    until(lambda: before != one._gate.epoch == other._gate.epoch and one.store.flush(), "it isn't told")
     for permit in late:
         permit.failure(OSError("down"))
     assert one.store.flush()
