@@ -127,19 +127,28 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def markdown(run: Run, rows: Sequence[Row]) -> str:
-    """The figures of docs/benchmarks-redis.md."""
-    measured = {name for row in rows for name in row.cells}
-    names = [name for name in run.versions if name in measured and name != OURS]
-    head = ["what", "goal", OURS, "", *names]
-    lines = [run.lead, "", _line(head), _line(["---"] * len(head))]
+def _table(head: str, rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    columns = [head, "goal", OURS, "", *names]
+    lines = [_line(columns), _line(["---"] * len(columns))]
     for row in rows:
         told = {name: cell.text for name, cell in row.cells.items()}
         others = [told.get(name, "n/a") for name in names]
         lines.append(_line([row.title, row.goal, told.get(OURS, "n/a"), row.verdict, *others]))
+    return [*lines, ""]
+
+
+def markdown(run: Run, rows: Sequence[Row]) -> str:
+    """The figures of docs/benchmarks-redis.md: one table while the server is well, one for when it isn't."""
+    measured = {name for row in rows for name in row.cells}
+    names = [name for name in run.versions if name in measured and name != OURS]
+    well = [row for row in rows if not row.name.startswith("outage")]
+    away = [row for row in rows if row.name.startswith("outage")]
+    lines = [run.lead, ""]
+    if well:
+        lines += _table("the server is well", well, names)
+    if away:
+        lines += _table("the server is ...", away, names)
     notes = [f"- {note}" for row in rows for note in row.notes]
     notes += [f"- {name}: {why}." for name, why in run.lacks.items()]
     notes += [f"- {name} was not measured: {why}." for name, why in run.missing.items()]
-    if notes:
-        lines += ["", "What the table can't hold:", "", *dict.fromkeys(notes)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "What is missing there:", "", *dict.fromkeys(notes)] if notes else lines)
