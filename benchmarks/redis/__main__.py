@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = sys.stderr if chosen.markdown else sys.stdout
     rows: list[Row] = []
     start = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server is left behind
     with Server() as server:
         name = server.name()
         scene = Scene(server, list(found), **(QUICK if chosen.quick else {}))

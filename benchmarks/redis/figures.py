@@ -98,11 +98,11 @@ def block(row: Row) -> str:
 
 def summary(rows: Sequence[Row]) -> str:
     """Ours against the goals."""
-    lines = [f"{'goals':66}{'goal':28}{'ours':60} verdict"]
+    lines = [f"{'goals':66}{'goal':32}{'ours':60} verdict"]
     for row in rows:
         ours = row.cells.get(OURS)
         if row.goal and ours:
-            lines.append(f"{row.title:66}{row.goal:28}{ours.text:60} {row.verdict}")
+            lines.append(f"{row.title:66}{row.goal:32}{ours.text:60} {row.verdict}")
     return "\n".join(lines)
 
 
