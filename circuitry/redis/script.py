@@ -21,7 +21,8 @@ LONGEST_LEASE = 5.0
 _TEN_YEARS_MS = 315_360_000_000  # further ahead, the server's microseconds would lose digits
 
 #: What a member of a fleet may do, as `ACL SETUSER` takes it. `{prefix}` is the setting. Where the
-#: database isn't 0, `+select` comes on top.
+#: database isn't 0, `+select` comes on top; in a Redis Cluster `+cluster|slots +command`, which redis-py
+#: needs to find the nodes.
 MEMBER_RIGHTS = (
     "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist "
     "+pttl +zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore +zremrangebyrank +rpush +ltrim "

@@ -327,8 +327,8 @@ def wire_of(target: Any) -> Wire:
         "a URL (redis://, rediss://, unix://), a redis.Redis, a redis.cluster.RedisCluster, a Sentinel's "
         "master client, or a redis.asyncio.Redis"
     )
-    kind = cast("type[object]", type(target))
-    return refuse("client", kind, allowed)  # not its text, which may hold a password
+    kind = cast("type[object]", type(target))  # not itself: its text may hold a password
+    return refuse("client", kind, allowed)
 
 
 def _by_url(redis: Any, url: str) -> SingleWire:

@@ -18,6 +18,7 @@ NUMBERS: dict[str, Any] = {
     "success_threshold": 1,
     "timeout_duration": 0.3,
     "half_open_max_calls": 1,
+    "probe_timeout": None,
 }
 
 

@@ -186,6 +186,26 @@ def test_a_killed_command_connection_is_made_anew(our_server, connect, caplog):
 
 
 @on_one_server
+def test_a_lease_is_renewed_after_a_loss_too(our_server, connect):
+    """The probe still runs, so its slot isn't anybody else's."""
+    name = new_prefix().strip(":")
+    with (
+        redis.Redis.from_url(our_server.url(), client_name=name) as ours,
+        processes(1, ours, probe_timeout=1.5) as (a,),
+    ):
+        a.fail()
+        assert a.store.flush(5)
+        time.sleep(0.35)
+        permit, begun = a.breaker.acquire(), time.monotonic()
+        assert a.store.circuits()["netflix"].live_probes == 1
+        kill(connect(), "normal", name)
+        eventually(lambda: a.kinds == ["lost", "found"])
+        time.sleep(max(0.0, begun + 1.7 - time.monotonic()))
+        assert a.store.circuits()["netflix"].live_probes == 1
+        permit.success()
+
+
+@on_one_server
 def test_a_killed_subscription_is_made_anew_without_a_word(our_server, connect, monkeypatch):
     """Losing it alone isn't losing the server, and what was missed is asked for."""
     monkeypatch.setattr("circuitry.redis.session.POLL_PERIOD", 0.05)

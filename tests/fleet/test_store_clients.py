@@ -10,6 +10,7 @@ import pytest
 
 from circuitry import CircuitBreaker
 from circuitry.redis import RedisStore
+from circuitry.redis.script import MEMBER_RIGHTS
 from circuitry.redis.store import shared_store
 
 from .servers import Server, free_port, lacks, needed, on_one_server
@@ -276,6 +277,24 @@ def test_a_slot_that_moves_is_followed_and_nothing_is_said_twice(cluster):
         a.fail(1)
         eventually(lambda: client.get(keys.failures) == b"2")
         assert a.kinds == []
+    client.close()
+
+
+def test_in_a_cluster_a_member_needs_two_more_rights(cluster):
+    """redis-py asks which node has which slots, and what commands there are; the list of rights says so."""
+    prefix = new_prefix()
+    rights = f"{MEMBER_RIGHTS} +cluster|slots +command".format(prefix=prefix).split()
+    nodes = [redis.Redis.from_url(node.url()) for node in cluster]
+    for node in nodes:
+        node.execute_command("ACL", "SETUSER", "member", "reset", "on", ">secret", *rights)
+        node.acl_log_reset()
+    client = redis.cluster.RedisCluster("127.0.0.1", cluster[0].port, username="member", password="secret")
+    with processes(2, client, prefix) as (a, b):
+        share_a_verdict(a, b)
+        assert a.store.health().subscription
+    for node in nodes:
+        assert {entry["object"] for entry in node.acl_log()} <= {"client|setinfo"}  # our own client's
+        node.close()
     client.close()
 
 

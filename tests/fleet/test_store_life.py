@@ -14,6 +14,7 @@ import pytest
 
 from circuitry import CircuitBreaker, circuit, circuit_of, registry
 from circuitry.redis import RedisStore
+from circuitry.redis.link import _say_last_words
 
 from .servers import free_port, needed, on_one_server
 from .store_tools import NUMBERS, Process, eventually, new_prefix, processes
@@ -205,7 +206,7 @@ def test_closing_is_bounded_in_time_when_the_server_is_frozen(our_server, start_
 def test_an_order_that_a_lost_server_did_not_take_is_given_when_it_is_back(our_server, start_server):
     """Until then flush says that it waits."""
     server = start_server(our_server.kind)
-    with processes(2, server.url(), check_period=0.2) as (a, b):
+    with processes(2, server.url(), check_period=60) as (a, b):
         server.freeze()
         a.breaker.force_open()
         eventually(lambda: a.store.health().link == "down")
@@ -287,6 +288,7 @@ JOB = """
     import sys
     from circuitry import CircuitBreaker, CircuitOpenError
     from circuitry.redis import RedisStore
+from circuitry.redis.link import _say_last_words
     store = RedisStore.from_url(sys.argv[1], prefix=sys.argv[2])
     breaker = CircuitBreaker("netflix", store=store)
 """
@@ -339,6 +341,18 @@ def test_at_exit_nobody_waits_long_for_a_frozen_server(our_server, start_server)
         assert time.monotonic() - begun < 2.5
         assert (child.returncode, errors) == (0, "")
     server.thaw()
+
+
+def test_at_exit_all_stores_are_told_before_any_is_waited_for(monkeypatch):
+    """So the time for their last words doesn't add up."""
+    stores = [RedisStore("redis://localhost") for _ in range(3)]
+    done = []
+    monkeypatch.setattr("circuitry.redis.link.Link.stop", lambda link: done.append("stop"))
+    monkeypatch.setattr("circuitry.redis.link.Link.close", lambda link: done.append("wait"))
+    _say_last_words()
+    number = len(done) // 2
+    assert number >= len(stores)
+    assert done == ["stop"] * number + ["wait"] * number
 
 
 @on_one_server
