@@ -387,6 +387,7 @@ def test_a_key_of_another_type_gives_no_verdict_and_is_told_of_once(our_server, 
         see_each_other(a, b)
 
 
+@on_one_server
 def test_garbage_under_the_keys_heals(our_server, connect):
     """What nobody can read is replaced by what is true."""
     prefix = new_prefix()
@@ -447,6 +448,7 @@ def test_a_server_that_is_loading_is_away(our_server, start_server, tmp_path):
 # -- Others in the fleet ---------------------------------------------------------------------------------
 
 
+@on_one_server
 def test_a_newer_protocol_gives_no_verdict_and_is_told_of_once(our_server, connect, caplog):
     """Its keys are left alone, and the circuit is local."""
     prefix = new_prefix()
@@ -467,6 +469,7 @@ def test_a_newer_protocol_gives_no_verdict_and_is_told_of_once(our_server, conne
         eventually(lambda: client.get(f"{prefix}netflix:state") == b"open")
 
 
+@on_one_server
 def test_settings_that_differ_are_told_of_and_each_keeps_its_own(our_server):
     """As in the middle of a deployment."""
     prefix = new_prefix()

@@ -288,7 +288,6 @@ JOB = """
     import sys
     from circuitry import CircuitBreaker, CircuitOpenError
     from circuitry.redis import RedisStore
-from circuitry.redis.link import _say_last_words
     store = RedisStore.from_url(sys.argv[1], prefix=sys.argv[2])
     breaker = CircuitBreaker("netflix", store=store)
 """
