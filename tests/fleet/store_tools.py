@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import uuid
@@ -117,3 +118,40 @@ def longest_call(process: Process, during: Callable[[], object], *, fails: bool 
         over.set()
         thread.join()
     return max(times)
+
+
+#: Seconds: far below the 0.5 s that a command may take, far above what a busy machine adds to a call.
+AT_ONCE = 0.25
+QUICK = {"check_period": 0.2}
+
+
+def lines(caplog, level):
+    """What was logged of Redis on this level."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == level and record.getMessage().startswith("redis")
+    ]
+
+
+def see_each_other(a, b):
+    """After return both go by one verdict again, whatever they did meanwhile."""
+    eventually(lambda: a.store.health().link == b.store.health().link == "up")
+    assert a.store.wait_ready(5)
+    assert b.store.wait_ready(5)
+    a.breaker.reset()
+    assert a.store.flush(5)
+    eventually(lambda: a.state == b.state == "closed")
+    eventually(lambda: a.breaker._gate.version == b.breaker._gate.version)
+    share_a_verdict(b, a)
+
+
+def check_that_loss_and_return_are_told_once(process, caplog, number=1):
+    """One WARNING and one event when it goes, one INFO and one event when it comes back."""
+    assert process.kinds == ["lost", "found"]
+    assert len([line for line in lines(caplog, logging.WARNING) if "lost" in line]) == number
+    assert len([line for line in lines(caplog, logging.INFO) if "found" in line]) == number
+
+
+def is_down(*given):
+    return all(process.store.health().link == "down" for process in given)
