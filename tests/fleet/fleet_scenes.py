@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 import warnings
@@ -144,7 +145,8 @@ class Child:
 
     def hear(self) -> bytes:
         """A sign that it has done it, or nothing if it has failed."""
-        said = os.read(self._reading, 1)
+        speaks, _, _ = select.select([self._reading], [], [], 30)
+        said = os.read(self._reading, 1) if speaks else b""
         os.close(self._reading)
         return said
 
