@@ -228,6 +228,15 @@ def test_a_view_that_is_no_news_changes_nothing(breaker, gate):
     assert breaker._circuit.generation == generation
 
 
+def test_a_fleet_that_cannot_be_read_is_not_asked(gate):
+    half_open(gate)
+    gate.receive(view(0, verdict="error", cause="WRONGTYPE"))
+    gate.mind()
+    assert not gate.governs
+    gate.receive(view(6, HALF_OPEN, epoch=5))
+    assert gate.governs
+
+
 def test_an_order_waits_while_nothing_can_be_read(breaker, gate, link):
     breaker.force_open()
     gate.send(Server(view(0, verdict="newer", cause="protocol 9")))

@@ -164,6 +164,32 @@ def test_an_order_given_while_redis_is_away_comes_to_all_when_it_is_back(join_fr
     assert one.state == "forced_open"
 
 
+def test_an_order_on_its_way_outlives_its_breaker_and_the_link(join_frail):
+    other = join_frail()
+    store = join_frail.store()
+    one = join_frail(store=store)
+    join_frail.server.freeze()
+    one.force_open()
+    del one
+    gc.collect()
+    until(lambda: store.health().link == "down", "it isn't taken for lost")
+    join_frail.server.thaw()
+    until(lambda: other.state == "forced_open", "the order is lost")
+
+
+def test_what_recovered_alone_follows_its_fleet_again_when_redis_is_back(join_frail):
+    one = join_frail(check_period=0.1)
+    open_for_all(one)
+    join_frail.server.freeze()
+    until(lambda: one.store.health().link == "down", "it isn't taken for lost")
+    time.sleep(0.1)
+    one.acquire().success()
+    assert (one.state, one.metrics().verdict) == ("closed", "local")
+    join_frail.server.thaw()
+    until(lambda: one.state == "open", "it goes on alone")
+    assert one.metrics().verdict == "fleet"
+
+
 def test_of_orders_given_while_redis_is_away_the_last_one_counts(join_frail):
     one, other = join_frail(), join_frail()
     join_frail.server.stop()
@@ -245,7 +271,7 @@ def test_a_reset_from_before_it_came_closes_nothing_that_a_process_saw_itself(jo
     join_frail().reset()
     until(lambda: join_frail.client.hget(f"{join_frail.prefix}netflix:meta", "reason") == "reset", "no reset")
     join_frail.server.freeze()
-    store = join_frail.store()
+    store = join_frail.store(quorum=2)  # so that its failures don't open for all
     late = CircuitBreaker("netflix", store=store, **{**NUMBERS, "timeout_duration": 60})
     fail(late, 3)
     join_frail.server.thaw()
