@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from typing import Any
 
 import pytest
+import redis
 
 from ..fleet.fleet_scenes import Child
 from .fleets import Fleet, Pooled, shared
@@ -22,9 +24,10 @@ class Polls(Pooled):
         threading.Thread(target=self.poll, daemon=True).start()
 
     def poll(self) -> None:
-        while self.alive:
-            self.seen = super().read()
-            time.sleep(0.005)
+        with contextlib.suppress(redis.RedisError, OSError, ValueError):  # it is closed
+            while self.alive:
+                self.seen = super().read()
+                time.sleep(0.005)
 
     alive = True
 
