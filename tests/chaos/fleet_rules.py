@@ -206,9 +206,14 @@ def a_lease_is_for_one_probe_of_its_epoch(history: History) -> Iterator[Found]:
                 yield Found(seen.name, seen.at, f"{said.args[0]} was granted twice")
             granted[said.args[0]] = seen.view.epoch
     used: set[str] = set()
+    steps = {(step.who, step.name, step.generation): step for step in history.of(Turned)}
     for held in history.of(Held):
         if granted.get(held.token) != held.epoch:
             yield Found(held.name, held.at, f"{held.token} was never granted in {held.epoch}")
+        step = steps.get((held.who, held.name, held.generation))
+        if step is not None and step.followed and step.epoch != held.epoch:
+            what = f"{held.token} of {held.epoch} is used in a generation that follows {step.epoch}"
+            yield Found(held.name, held.at, what)
         if held.token in used:
             yield Found(held.name, held.at, f"{held.token} was used twice")
         used.add(held.token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ class Run:
         """A part of the members' connections: often but one."""
         try:
             clients = [client["id"] for client in self._trouble.client.client_list() if not client["name"]]
-            victims = clients[: max(1, int(len(clients) * step.detail**2))]
+            victims = random.Random(step.detail).sample(clients, max(1, int(len(clients) * step.detail**2)))
             for client in victims:
                 self._trouble.client.execute_command("CLIENT", "KILL", "ID", client)
             return f"{len(victims)} of {len(clients)}"

@@ -260,6 +260,15 @@ def test_a_lease_of_another_round(story):
     assert story.change(Held, lambda held: held._replace(epoch=CREATED)).broken() == {ONE_PROBE}
 
 
+def test_a_lease_that_is_used_after_its_round(story):
+    story.add(
+        turned(500, "b", 4, CLOSED, HALF_OPEN, "timed_out", RECOVERED),
+        *granted(322, "b:2"),
+        Held(at(501), "b", "n", "b:2", TIMED_OUT, 4, 0),
+    )
+    assert ONE_PROBE in story.broken()
+
+
 def test_a_token_that_is_granted_twice(story):
     twice = granted(322, "b:1")
     assert ONE_PROBE in story.add(*twice).broken()
