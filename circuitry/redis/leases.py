@@ -62,9 +62,18 @@ class Held:
         lease.over_at = time.monotonic() + seconds
         self._leases[probe] = lease
 
-    def let_go(self, probe: Probe) -> Lease | None:
-        """The lease of a probe that has ended; None if it had none."""
-        return self._leases.pop(probe, None)
+    def of(self, probe: Probe) -> Lease | None:
+        """The lease of a probe; None if it has none."""
+        return self._leases.get(probe)
+
+    def let_go(self, probe: Probe) -> None:
+        """A probe has ended."""
+        self._leases.pop(probe, None)
+
+    def may_run(self) -> bool:
+        """Whether there is a probe that may still hold its slot."""
+        now = time.monotonic()
+        return any(now < lease.over_at for lease in list(self._leases.values()))
 
     def let_all_go(self) -> list[Lease]:
         """Every one."""

@@ -63,6 +63,7 @@ class SharedGate:
         self._joined_at: float | None = None  # since when it could have seen other members
         self._has_company = False  # whether it has seen one
         self._held = Held()
+        self._answers = False  # a leased probe has ended since the fleet was last followed
         link.naming.keys(self.name)  # a name that can't be one of keys is refused at once
 
     # -- What the breaker says: in the callers' threads ---------------------------------------------
@@ -75,9 +76,11 @@ class SharedGate:
     def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
         """Hand an outcome to the link."""
         if isinstance(admission, Probe):
-            lease = self._held.let_go(admission)
+            lease = self._held.of(admission)
             if lease is not None:  # else it was this process's own probe
                 self.end(lease, outcome, cause)
+                self._held.let_go(admission)  # only now: at no moment all seems to be told
+                self._answers = True
         elif isinstance(admission, Streak):
             self.outbox.count(admission.epoch, outcome, cause)
             self.nudge()
@@ -284,8 +287,7 @@ class SharedGate:
             self._keep(view)
         # A reset from before this process came isn't said to it.
         is_word = begins and not (known is None and view.shown is CircuitState.CLOSED)
-        is_elsewhere = view.state is not CircuitState.CLOSED and not breaker._circuit.followed
-        if is_word or (resync and is_elsewhere):
+        if is_word or ((resync or self._has_answered()) and self._is_elsewhere(breaker)):
             self._follow(breaker)
         self.outbox.learn(self.epoch)
         self._retag()
@@ -309,7 +311,20 @@ class SharedGate:
         self._has_company = self._has_company or view.peers > 1
         return True
 
+    def _is_elsewhere(self, breaker: LockedCircuit) -> bool:
+        """Whether this circuit went its own way, while the fleet's open or half-open holds."""
+        is_closed = self.view is None or self.view.state is CircuitState.CLOSED
+        return not is_closed and not breaker._circuit.followed
+
+    def _has_answered(self) -> bool:
+        """Whether leased probes have ended, and nothing of them is still to be told.
+
+        By its own count this circuit may have closed then, while the fleet has missed one of them.
+        """
+        return self._answers and not self._held.may_run() and not len(self.outbox)
+
     def _follow(self, breaker: LockedCircuit) -> None:
+        self._answers = False
         self.desk.reopen()
         breaker._follow(self._verdict, unless=lambda: self.outbox.ordered)
         self._link.announce(breaker)
@@ -389,5 +404,6 @@ class SharedGate:
         self.asleep, self.governs, self.poked = True, False, False
         self._joined_at, self._has_company = None, False
         self._held = Held()
+        self._answers = False
         self.outbox = Outbox()
         self.desk = Desk()

@@ -196,8 +196,9 @@ def test_a_lease_is_held_by_its_probe_until_that_ends(holder, lease):
     held, probe = Held(), Probe(1, 0)
     held.hold(lease, probe, 30.0)
     assert len(held) == 1
-    assert held.let_go(probe) is lease
-    assert held.let_go(probe) is None
+    assert held.of(probe) is lease
+    held.let_go(probe)
+    assert held.of(probe) is None
     assert not held
 
 
