@@ -98,34 +98,69 @@ def _admits(step: Turned, call: Called) -> bool:
 @rule
 def nobody_is_left_behind(history: History) -> Iterator[Found]:
     """Who has been in touch with the server all the time learns of each change within a check's period."""
-    period = round(1.2 * history.check_period) + GRACE
     links = history.by(Link, "who")
-    troubles: dict[str, list[int]] = defaultdict(list)
-    for record in [*history.of(Link), *history.of(Failed)]:
-        troubles[record.who].append(record.at)
     changes = {
         name: sorted({seen.view.version: seen.view.now for seen in history.seen(name)}.items())
         for name in history.limits
     }
-    last = {record.who: record.at for record in history.records if hasattr(record, "who")}
+    last, excuses = _last(history), Excuses(history)
     for (who, name), kept in history.by(Kept, "who", "name").items():
         for held, until in zip(kept, [*(one.at for one in kept[1:]), last[who]], strict=True):
             later = bisect_right(changes[name], held.version, key=lambda change: change[0])
             if later == len(changes[name]) or not links.get((who,)):
                 continue
             since = max(changes[name][later][1], held.at)
-            due = since + period
-            if due < until and not _is_excused(history, troubles[who], since, due):
+            due = since + excuses.period
+            if due < until and not excuses.has(who, since):
                 what = f"{who} stayed with version {held.version}: {changes[name][later][0]} was there"
                 yield Found(name, due, what)
 
 
-def _is_excused(history: History, troubles: list[int], since: int, due: int) -> bool:
-    """The link was in trouble, or the server was."""
-    if any(since <= at <= due for at in troubles):
-        return True
-    stops = ("freeze", "sleep", "crash", "start")
-    return any(act.kind in stops and act.until >= since and act.at <= due for act in history.of(Act))
+@rule
+def nobody_goes_its_own_way(history: History) -> Iterator[Found]:
+    """Who is in touch is closed by its own count, while the fleet isn't, for no longer than that either."""
+    last, excuses = _last(history), Excuses(history)
+    governed = history.by(Governed, "who", "name")
+    for (who, name), steps in history.by(Turned, "who", "name").items():
+        for step, until in zip(steps, [*(step.at for step in steps[1:]), last[who]], strict=True):
+            if step.new is not CLOSED or step.followed or step.order:
+                continue
+            for begin, end in _times(governed[who, name], last[who]):
+                since = max(step.until, begin)
+                if since + excuses.period < min(until, end) and not excuses.has(who, since):
+                    what = f"{who} is closed by {step.reason!r}, while the fleet is to be asked"
+                    yield Found(name, since + excuses.period, what)
+
+
+def _times(governed: list[Governed], last: int) -> Iterator[tuple[int, int]]:
+    """From when to when the fleet was to be asked."""
+    ends = [record.at for record in governed[1:]] + [last]
+    for record, end in zip(governed, ends, strict=False):
+        if record.is_so:
+            yield record.at, end
+
+
+def _last(history: History) -> dict[str, int]:
+    """When something was last recorded of each process."""
+    return {record.who: record.at for record in history.records if hasattr(record, "who")}
+
+
+class Excuses:
+    """Within a check's period everybody has to know, unless its link was in trouble, or the server."""
+
+    def __init__(self, history: History) -> None:
+        self.period = round(1.2 * history.check_period) + GRACE
+        self._troubles: dict[str, list[int]] = defaultdict(list)
+        for record in [*history.of(Link), *history.of(Failed)]:
+            self._troubles[record.who].append(record.at)
+        stops = ("freeze", "sleep", "crash", "start")
+        self._stops = [act for act in history.of(Act) if act.kind in stops]
+
+    def has(self, who: str, since: int) -> bool:
+        due = since + self.period
+        if any(since <= at <= due for at in self._troubles[who]):
+            return True
+        return any(act.until >= since and act.at <= due for act in self._stops)
 
 
 @rule

@@ -296,6 +296,7 @@ BACK = "nobody goes back"
 MACHINE = "each process keeps to its own machine"
 CALLS = "calls go out as the circuit says"
 BEHIND = "nobody is left behind"
+OWN_WAY = "nobody goes its own way"
 AGREE = "all agree in the end"
 WELL = "all is well in the end"
 
@@ -338,12 +339,7 @@ def test_a_probe_of_a_generation_that_is_over(story):
     assert story.add(Called(at(340), at(339), "b", "n", 2, 0)).broken() == {CALLS}
 
 
-def test_a_process_that_is_left_behind(story):
-    story.change(Kept, lambda kept: kept._replace(at=at(2600)), who="a", version=RECOVERED)
-    assert story.broken() == {BEHIND}
-
-
-@pytest.mark.parametrize(
+TROUBLES = pytest.mark.parametrize(
     "trouble",
     [
         Link(at(1000), "a", False),
@@ -351,9 +347,35 @@ def test_a_process_that_is_left_behind(story):
         Act(at(900), at(1000), "freeze", ""),
     ],
 )
+
+
+def test_a_process_that_is_left_behind(story):
+    story.change(Kept, lambda kept: kept._replace(at=at(2600)), who="a", version=RECOVERED)
+    assert story.broken() == {BEHIND}
+
+
+@TROUBLES
 def test_who_can_not_hear_is_not_left_behind(story, trouble):
     story.change(Kept, lambda kept: kept._replace(at=at(2600)), who="a", version=RECOVERED)
     assert story.add(trouble).broken() == set()
+
+
+def goes_its_own_way(story: Story) -> Story:
+    """b has closed by its own count, of which the fleet hasn't heard for long."""
+    return story.change(Governed, lambda governed: governed._replace(at=at(2600)), who="b", is_so=False)
+
+
+def test_a_process_that_is_closed_while_the_fleet_is_not(story):
+    assert goes_its_own_way(story).broken() == {OWN_WAY}
+
+
+@TROUBLES
+def test_who_can_not_ask_goes_its_own_way(story, trouble):
+    assert goes_its_own_way(story).add(trouble._replace(**who_b(trouble))).broken() == set()
+
+
+def who_b(trouble: Act | Failed | Link) -> dict[str, str]:
+    return {} if isinstance(trouble, Act) else {"who": "b"}
 
 
 @pytest.mark.parametrize(
@@ -384,4 +406,4 @@ def test_nobody_who_says_where_it_stands(story):
 def test_each_rule_is_broken_by_one_of_these_tests():
     told = Path(__file__).read_text()
     assert [name for name in RULES if f'"{name}"' not in told] == []
-    assert len(list(itertools.chain(RULES))) == 16
+    assert len(list(itertools.chain(RULES))) == 17

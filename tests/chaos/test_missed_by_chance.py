@@ -5,61 +5,23 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from circuitry import CircuitBreaker, CircuitOpenError, CircuitState, TooManyCallsError
-from circuitry.redis import RedisStore
+from circuitry import CircuitOpenError, CircuitState, TooManyCallsError
 from circuitry.redis.script import SOURCE
 from circuitry.testing import ManualClock
 
 from ..fleet.model_fleet import SECOND, Fleet
 from ..fleet.servers import on_one_server
+from .tools import comes_true, joined, on_the_servers_clock, probe
 
 pytestmark = on_one_server
 
 SILENT = SOURCE.replace("redis.pcall('PUBLISH', c.channel, cjson.encode(message))", "return")
 LONG = 60.0  # seconds: longer than any test
-LATE = 5.0  # seconds: what hasn't come by then doesn't come
-
-
-def comes_true(is_so: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + LATE
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return is_so()
-
-
-@pytest.fixture
-def open_store(server) -> Iterator[Callable[..., RedisStore]]:
-    """A store of the same fleet as a raw member: `open_store(fleet, check_period=...)`."""
-    stores: list[RedisStore] = []
-
-    def opening(fleet: Fleet, **settings: Any) -> RedisStore:
-        stores.append(RedisStore(server.url(fleet.db), prefix=fleet.naming.prefix, **settings))
-        return stores[-1]
-
-    yield opening
-    for store in stores:
-        store.close()
-
-
-def joined(store: RedisStore, **settings: Any) -> CircuitBreaker:
-    """A circuit that knows where its fleet stands, and hears it; it goes by the raw member's numbers."""
-    numbers = {"failure_threshold": 3, "success_threshold": 2, "timeout_duration": 10.0}
-    breaker = CircuitBreaker("netflix", store=store, **{**numbers, "half_open_max_calls": 2, **settings})
-    assert store.wait_ready(LATE)
-    assert comes_true(lambda: store.health().subscription and breaker._gate.view is not None)
-    return breaker
-
-
-def on_the_servers_clock(make_fleet: Callable[..., Fleet], **settings: Any) -> Fleet:
-    fleet = make_fleet(**settings)
-    fleet.now = None
-    return fleet
 
 
 # -- A message that is lost together with its transition ----------------------------------------------------
@@ -178,23 +140,14 @@ def test_the_only_slot_of_a_killed_owner_is_free_when_its_lease_ends_and_not_bef
     with pytest.raises(TooManyCallsError) as rejected:
         breaker.acquire()
     assert 0 < rejected.value.retry_after <= 1.0
-    permits: list[Any] = []
-
-    def is_let_through() -> bool:
-        try:
-            permits.append(breaker.acquire())
-        except CircuitOpenError:
-            return False
-        return True
-
-    assert comes_true(lambda: bool(permits) or is_let_through())
+    permit = probe(breaker)
     seconds, micros = fleet.client.time()
     assert ends <= seconds * SECOND + micros <= ends + SECOND
     ours = fleet.client.zrange(fleet.keys.probes, 0, -1)
     assert len(ours) == 2, "one lives, and the token of the killed one stays good to the end of the round"
     assert token in ours
     assert fleet.peek().live_probes == 1
-    permits[0].success()
+    permit.success()
     assert comes_true(lambda: fleet.peek().state == "closed")
     assert breaker.state == "closed"
 
