@@ -62,13 +62,13 @@ class Recorder:
         return message
 
     def connect(self, method: Any, link: RedisLink) -> Any:
-        session = method(link)
+        result = method(link)
         self.write(Link(now(), self.who, True))
-        return session
+        return result
 
-    def lose(self, method: Any, link: RedisLink, error: Exception) -> None:
+    def lose(self, method: Any, link: RedisLink, error: Exception) -> Any:
         self.write(Link(now(), self.who, False, repr(error)))
-        method(link, error)
+        return method(link, error)
 
     # -- What is made of it ----------------------------------------------------------------------------
 
