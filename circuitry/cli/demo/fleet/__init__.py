@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, cast
 
-from circuitry.cli.demo.fleet.plan import LENGTH, LONGEST, SHORTEST
+from circuitry.cli.demo.fleet.plan import LENGTH, LONGEST, SHORTEST, Plan
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +28,7 @@ FAILED, WRONG_USAGE = 1, 2
 
 def run_fleet(options: argparse.Namespace) -> int:
     """Run the demo of a fleet."""
+    began = time.monotonic()
     seconds = LENGTH if options.seconds is None else options.seconds
     if not SHORTEST <= seconds <= LONGEST:
         return _fail(f"a fleet's run takes {SHORTEST:g} to {LONGEST:g} seconds", WRONG_USAGE)
@@ -45,7 +47,7 @@ def run_fleet(options: argparse.Namespace) -> int:
     why, status = "", FAILED
     try:
         redis_py()
-        report = anyio.run(play_fleet, options.fleet, seconds, options.redis, display)
+        report = anyio.run(play_fleet, Plan(options.fleet, seconds), began, options.redis, display)
     except* (ImportError, NoServerError, WorkerError) as errors:
         why = str(_first_of(errors))
     except* TerminatedError as errors:

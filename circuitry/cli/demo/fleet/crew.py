@@ -101,7 +101,10 @@ class Member:
     async def begin(self, settings: Settings) -> None:
         """Let it begin: until now it has only loaded its code."""
         assert self.process.stdin is not None
-        await self.process.stdin.send(settings.dump().encode() + b"\n")
+        try:
+            await self.process.stdin.send(settings.dump().encode() + b"\n")
+        except _GONE:
+            pass  # `until_ready` tells of it
 
     def kill(self) -> None:
         """End it as a crash would: it can say and give back nothing."""

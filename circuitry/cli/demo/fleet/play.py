@@ -6,13 +6,14 @@ import signal
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import SocketAttribute
 
 from circuitry.cli.demo.assembly import SETTLING
-from circuitry.cli.demo.fleet.plan import OVER_AT, Plan
+from circuitry.cli.demo.fleet.plan import AGREEING, OVER_AT, Plan
 from circuitry.cli.demo.fleet.report import FleetReport, read_fleet, report_on
 from circuitry.cli.demo.fleet.server import GivenServer, OwnServer, find_program
 from circuitry.cli.demo.fleet.stage import FleetStage
@@ -26,13 +27,11 @@ if TYPE_CHECKING:
 
     from circuitry.cli.demo.display import Display
 
-AGREEING = 2.0  # seconds at most in which the last news may reach everybody
-
 
 async def play_fleet(
-    workers: int, seconds: float, redis_url: str | None, display: Display[FleetStage, FleetReport]
+    plan: Plan, began: float, redis_url: str | None, display: Display[FleetStage, FleetReport]
 ) -> FleetReport:
-    """Set the stage, run, and report.
+    """Set the stage, run, and report. The demo `began` at that moment of the monotonic clock.
 
     Raises:
         NoServerError: there is no Redis server.
@@ -40,8 +39,8 @@ async def play_fleet(
         TerminatedError: a signal came.
     """
     async with _ending_when_told(), redis_server(redis_url) as redis:
-        plan = Plan(workers, seconds, disturbs_redis=isinstance(redis, OwnServer))
-        async with set_fleet(plan, redis) as stage:
+        plan = replace(plan, disturbs_redis=isinstance(redis, OwnServer))
+        async with set_fleet(plan, began, redis) as stage:
             await _show(stage, display)
             fleet = await anyio.to_thread.run_sync(read_fleet, redis.url, redis.prefix)
             return report_on(stage, fleet)
@@ -67,15 +66,16 @@ async def _ending_when_told() -> AsyncGenerator[None, None]:
 
 
 @asynccontextmanager
-async def set_fleet(plan: Plan, redis: OwnServer | GivenServer) -> AsyncGenerator[FleetStage, None]:
+async def set_fleet(
+    plan: Plan, began: float, redis: OwnServer | GivenServer
+) -> AsyncGenerator[FleetStage, None]:
     """Start the platforms and the workers, and end them. What the start takes is cut from a long run."""
-    began = time.monotonic()
     stage = FleetStage(plan, redis)
     async with anyio.create_task_group() as group:
         try:
             await _open_platforms(group, stage)
             await stage.gather(group)
-            stage.plan = plan.within(OVER_AT - time.monotonic() + began)
+            stage.plan = plan.within(OVER_AT - AGREEING - (time.monotonic() - began))
             await stage.hire(plan.workers)
             yield stage
         finally:
@@ -115,8 +115,6 @@ async def _show(stage: FleetStage, display: Display[FleetStage, FleetReport]) ->
         async with anyio.create_task_group() as group:
             group.start_soon(keep_showing, display)
             await stage.run()
-            with anyio.move_on_after(AGREEING):
-                await stage.until_agreed()
             group.cancel_scope.cancel()
         display.refresh()
     finally:

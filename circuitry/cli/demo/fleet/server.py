@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import anyio
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from circuitry.cli.demo.web import HOST
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0  # seconds for a server to start
 ATTEMPTS = 5  # a free port may be taken before the server has it
+_LONGEST_INFO = 65536
 
 NO_SERVER = """there is no Redis server here. Either
   name one:     circuitry demo --fleet 4 --redis redis://localhost:6379
@@ -122,8 +124,8 @@ class OwnServer:
     async def _is_ready(self, process: Process, port: int) -> bool:
         with anyio.move_on_after(PATIENCE):
             while process.returncode is None:
-                if await _answers(port):
-                    return process.returncode is None  # and isn't somebody else's who took the port
+                if await _is_there(process.pid, port):
+                    return True
                 await anyio.sleep(0.01)
         return False
 
@@ -150,12 +152,15 @@ def find_program() -> Path:
     return embedded
 
 
-async def _answers(port: int) -> bool:
+async def _is_there(pid: int, port: int) -> bool:
+    """Whether this process answers there, and not somebody else who took the port."""
     try:
         async with await anyio.connect_tcp(HOST, port) as connection:
-            await connection.send(b"PING\r\n")
-            return await connection.receive(5) == b"+PONG"
-    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            await connection.send(b"INFO server\r\n")
+            stream = BufferedByteReceiveStream(connection)
+            await stream.receive_until(b"process_id:", _LONGEST_INFO)
+            return await stream.receive_until(b"\r\n", _LONGEST_INFO) == str(pid).encode()
+    except (OSError, anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
         return False
 
 

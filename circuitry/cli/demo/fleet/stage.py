@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +12,7 @@ import anyio
 from circuitry import CircuitState
 from circuitry.cli.demo.fleet.chorus import Chorus, Voices
 from circuitry.cli.demo.fleet.crew import PATIENCE, Member, Turn, start_member, until_ready
-from circuitry.cli.demo.fleet.plan import Step
+from circuitry.cli.demo.fleet.plan import AGREEING, Step
 from circuitry.cli.demo.fleet.server import OwnServer
 from circuitry.cli.demo.fleet.worker import CALL, Settings
 from circuitry.cli.demo.gateway import REGIONS
@@ -80,7 +81,6 @@ class FleetStage:
         self.start = time.monotonic()
         self._is_hunting = False
         self._hunted = anyio.Event()
-        self._heard = anyio.Event()
         self._chorus = Chorus()
 
     def now(self) -> float:
@@ -150,14 +150,7 @@ class FleetStage:
             pages_at_once=plan.pages_at_once,
         )
 
-    async def until_agreed(self) -> None:
-        """Wait until all circuits are closed in all workers."""
-        while not self.agree:
-            self._heard = anyio.Event()
-            await self._heard.wait()
-
     def _told(self, member: Member, what: str, value: Any) -> None:
-        self._heard.set()
         if what == "turned":
             turn = member.turns[-1]
             by_fleet = turn.source == "fleet"
@@ -198,10 +191,18 @@ class FleetStage:
         self._chorus.tell_all(time.monotonic())
 
     async def _send_visitors(self, group: TaskGroup) -> None:
-        """One after the other to every worker, never waiting for an answer."""
+        """One after the other to every worker, never waiting for an answer.
+
+        When the time is over they go on until all agree: without calls, no circuit recovers.
+        """
         per_second, begin = self.plan.pages_per_second, anyio.current_time()
-        for number in range(round(self.plan.seconds * per_second)):
-            await anyio.sleep_until(begin + number / per_second)
+        numbers = count()
+        while True:
+            number = next(numbers)
+            moment = number / per_second
+            await anyio.sleep_until(begin + moment)
+            if moment >= self.plan.seconds and (self.agree or moment >= self.plan.seconds + AGREEING):
+                return
             for member in self.alive:
                 if member.visitors is not None:
                     group.start_soon(member.visitors.visit, REGIONS[number % len(REGIONS)])
