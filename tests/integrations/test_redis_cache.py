@@ -27,7 +27,8 @@ from circuitry.integrations import redis_cache
 from circuitry.integrations.background import Background
 from circuitry.integrations.normalizers import CachedCatalog, FallbackCache
 from circuitry.integrations.redis_cache import RedisFallbackCache
-from circuitry.integrations.redis_shelf import AHEAD, CACHE_RIGHTS
+from circuitry.integrations.redis_shelf import AHEAD, CACHE_RIGHTS, Stored
+from circuitry.redis.wire import wire_of
 from circuitry.testing import ManualClock
 
 from ..fleet.servers import KINDS, Server, binary, needed, on_one_server
@@ -217,6 +218,43 @@ def test_items_that_json_cannot_say_are_told_how(make_cache: MakeCache) -> None:
     assert [title.get("id") for title in served] == ["1"]
 
 
+def test_what_is_fetched_while_the_last_is_being_stored_is_not_lost(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(refresh=3600.0)
+    assert cache.wait_ready()
+    put, late = cache._shelf.put, [items(2)]
+
+    def slow_put(*args: Any) -> bool:
+        if late:
+            update(cache, "US", late.pop())
+        assert ids(cache) == [1, 2]
+        return put(*args)
+
+    monkeypatch.setattr(cache._shelf, "put", slow_put)
+    update(cache, "US", items(1))
+    assert cache.flush(5.0)
+    assert ids(cache) == [1, 2]
+    other = make_cache()
+    assert other.wait_ready()
+    assert ids(other) == [1, 2]
+
+
+def test_nobody_replaces_what_he_has_not_seen(make_cache: MakeCache, server: Server) -> None:
+    one, other = make_cache()._shelf, make_cache()._shelf
+    line = wire_of(server.url()).connect()
+    for shelf in (one, other):
+        assert shelf.take(line, "FR") is None
+    stored = Stored(time.monotonic(), [b'{"id":1}'])
+    assert one.put(line, "FR", stored)
+    assert not other.put(line, "FR", stored)
+    seen = other.take(line, "FR")
+    assert seen is not None
+    assert seen.texts == [b'{"id":1}']
+    assert other.put(line, "FR", stored)
+    line.close()
+
+
 # --- what lies on the server -------------------------------------------------------------------------------
 
 
@@ -330,9 +368,11 @@ def test_the_fleet_keeps_so_many_regions_and_items(make_cache: MakeCache, connec
         update(cache, region, items(*range(5)))
         assert cache.flush()
     assert connect().zrange(key_of("US").rpartition(":")[0], 0, -1) == [b"DE", b"FR"]
-    other = make_cache(max_items=2)
+    read: list[Item] = []
+    other = make_cache(max_items=2, from_json=lambda item: read.append(item) or item)
     assert other.wait_ready()
     assert (ids(other, "US"), ids(other, "FR")) == (None, [3, 4])
+    assert len(read) == 4  # no more than is kept, of two regions
 
 
 def test_what_waits_is_forgotten_with_its_region(make_cache: MakeCache, start_server: Any) -> None:
@@ -399,7 +439,19 @@ def test_a_time_a_little_ahead_is_now(make_cache: MakeCache, connect: Any, key_o
     cache = make_cache()
     assert ids(cache) is None
     wait_for(lambda: ids(cache) == [1])
-    assert 0 <= (cache.age("US") or 0.0) < PATIENCE
+    assert cache._regions["US"].at <= time.monotonic()
+
+
+def test_what_is_stored_late_is_as_old_as_its_fetch(make_cache: MakeCache) -> None:
+    clock = ManualClock(1000.0)
+    late = make_cache(clock=clock, refresh=3600.0)
+    assert late.wait_ready()
+    update(late, "US", items(1))
+    clock.advance(20.0)
+    assert late.flush()
+    other = make_cache()
+    assert other.wait_ready()
+    assert 20.0 <= (other.age("US") or 0.0) < 20.0 + PATIENCE
 
 
 def test_what_is_too_old_is_not_served_and_looked_for(make_cache: MakeCache) -> None:
@@ -509,6 +561,33 @@ def test_a_server_that_is_away_at_the_start_is_found_later(make_cache: MakeCache
     own_server.start()
     assert cache.wait_ready(5.0)
     assert cache.flush(5.0)
+
+
+def test_what_could_not_be_stored_is_when_the_server_is_back(
+    make_cache: MakeCache, own_server: Server
+) -> None:
+    cache = make_cache(client=own_server.url(), refresh=3600.0)
+    assert cache.wait_ready()
+    own_server.stop()
+    update(cache, "US", items(1))
+    wait_for(lambda: cache._failures)
+    own_server.start()
+    wait_for(lambda: not cache._changes)
+    other = make_cache(client=own_server.url())
+    assert other.wait_ready()
+    assert ids(other) == [1]
+
+
+def test_traffic_does_not_hasten_the_search_for_a_lost_server(
+    make_cache: MakeCache, own_server: Server
+) -> None:
+    own_server.stop()
+    cache = make_cache(client=own_server.url())
+    wait_for(lambda: cache._failures)
+    before, until = cache._failures, time.monotonic() + 0.5
+    while time.monotonic() < until:
+        update(cache, "US", items(1))
+    assert cache._failures - before < 10
 
 
 def test_closing_takes_a_second_at_most_and_serves_on(make_cache: MakeCache, own_server: Server) -> None:
