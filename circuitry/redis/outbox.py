@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from circuitry.machine import Outcome, Reason
 from circuitry.redis.leases import Lease
-from circuitry.redis.script import Command, compact
+from circuitry.redis.script import Command, Script, Subject, compact
 from circuitry.redis.views import View
 
 #: Seconds after which an outcome isn't sent any more.
@@ -31,6 +31,11 @@ class Runs(NamedTuple):
     cause: str
     since: float
 
+    def said(self, script: Script, subject: Subject, known: int, settled: bool, until: int | None) -> Command:
+        """How the script is told; after `until`, on the server's clock, it is of no account."""
+        epoch, runs, cause, _ = self
+        return script.batch(subject, known, epoch, runs, cause, settled=settled, best_before=until)
+
 
 class Ended(NamedTuple):
     """How a leased probe ended."""
@@ -39,6 +44,11 @@ class Ended(NamedTuple):
     outcome: Outcome
     cause: str
     at: float
+
+    def said(self, script: Script, subject: Subject, known: int) -> Command:
+        """How the script is told."""
+        lease, outcome, cause, _ = self
+        return script.done(subject, known, lease.epoch, lease.token, outcome, cause)
 
 
 class Order(NamedTuple):

@@ -28,8 +28,8 @@ from circuitry.machine import (
     Reason,
 )
 from circuitry.redis.leases import Desk, Held, Lease, Request
-from circuitry.redis.outbox import OUTCOME_AGE, Ended, Order, Outbox, Runs, Speaker
-from circuitry.redis.script import Command, Rules, Subject
+from circuitry.redis.outbox import OUTCOME_AGE, Order, Outbox, Speaker
+from circuitry.redis.script import Rules, Subject
 from circuitry.redis.views import Verdict, View
 from circuitry.windows import Evidence, Streak
 
@@ -202,10 +202,12 @@ class SharedGate:
         while order := self.outbox.ordered:
             if not self._carry_out(order, speaker):
                 return
+        script, subject = self._link.script, self.subject
         while ended := self.outbox.take_ended():
-            self.receive(speaker.ask(self._done(ended)))
+            self.receive(speaker.ask(ended.said(script, subject, self.version)))
         if runs := self.outbox.take_runs():
-            self.receive(speaker.ask(self._batch(runs, speaker)))
+            until = speaker.server_time(runs.since + OUTCOME_AGE)
+            self.receive(speaker.ask(runs.said(script, subject, self.version, self._is_settled(), until)))
         while request := self.desk.next():
             self._lease(request, speaker)
         self._renew(speaker)
@@ -224,21 +226,6 @@ class SharedGate:
         self._retag()
         self.mind()
         return True
-
-    def _done(self, ended: Ended) -> Command:
-        lease, outcome, cause, _ = ended
-        return self._link.script.done(self.subject, self.version, lease.epoch, lease.token, outcome, cause)
-
-    def _batch(self, runs: Runs, speaker: Speaker) -> Command:
-        return self._link.script.batch(
-            self.subject,
-            self.version,
-            runs.epoch,
-            runs.runs,
-            runs.cause,
-            settled=self._is_settled(),
-            best_before=speaker.server_time(runs.since + OUTCOME_AGE),
-        )
 
     def _lease(self, request: Request, speaker: Speaker) -> None:
         try:
@@ -277,9 +264,7 @@ class SharedGate:
     def receive(self, view: View, *, resync: bool = False) -> None:
         """Take in a view, if it is news. `resync`: the link was lost, and this is where the fleet stands."""
         breaker = self._breaker()
-        if breaker is None:
-            return
-        if not self._understand(view):
+        if breaker is None or not self._understand(view):
             return
         known, is_new = self.view, view.version > self.version
         begins = is_new and (known is None or view.epoch != known.epoch)
