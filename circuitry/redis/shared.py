@@ -78,9 +78,10 @@ class SharedGate:
         if isinstance(admission, Probe):
             lease = self._held.of(admission)
             if lease is not None:  # else it was this process's own probe
-                self.end(lease, outcome, cause)
-                self._held.let_go(admission)  # only now: at no moment all seems to be told
                 self._answers = True
+                self.outbox.end(lease, outcome, cause)
+                self._held.let_go(admission)  # only now: at no moment all seems to be told
+                self.nudge()
         elif isinstance(admission, Streak):
             self.outbox.count(admission.epoch, outcome, cause)
             self.nudge()
@@ -211,6 +212,8 @@ class SharedGate:
         while request := self.desk.next():
             self._lease(request, speaker)
         self._renew(speaker)
+        if (breaker := self._breaker()) is not None:
+            self._come_back(breaker)
 
     def _carry_out(self, order: Order, speaker: Speaker) -> bool:
         """Whether the fleet has it. Its view isn't followed: this circuit did so when it was given."""
@@ -272,8 +275,10 @@ class SharedGate:
             self._keep(view)
         # A reset from before this process came isn't said to it.
         is_word = begins and not (known is None and view.shown is CircuitState.CLOSED)
-        if is_word or ((resync or self._has_answered()) and self._is_elsewhere(breaker)):
+        if is_word or (resync and self._is_elsewhere(breaker)):
             self._follow(breaker)
+        else:
+            self._come_back(breaker)
         self.outbox.learn(self.epoch)
         self._retag()
         self.mind()
@@ -301,12 +306,14 @@ class SharedGate:
         is_closed = self.view is None or self.view.state is CircuitState.CLOSED
         return not is_closed and not breaker._circuit.followed
 
-    def _has_answered(self) -> bool:
-        """Whether leased probes have ended, and nothing of them is still to be told.
+    def _come_back(self, breaker: LockedCircuit) -> None:
+        """Follow the fleet again, if all is told and it still isn't closed.
 
-        By its own count this circuit may have closed then, while the fleet has missed one of them.
+        By its own count this circuit may have closed, while the fleet has missed one of its probes.
         """
-        return self._answers and not self._held.may_run() and not len(self.outbox)
+        is_told = self._answers and not self._held.may_run() and not len(self.outbox)
+        if is_told and self._is_elsewhere(breaker):
+            self._follow(breaker)
 
     def _follow(self, breaker: LockedCircuit) -> None:
         self._answers = False
