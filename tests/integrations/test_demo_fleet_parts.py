@@ -167,8 +167,8 @@ async def test_a_server_that_never_started_is_not_stopped(tmp_path: Path) -> Non
 
 
 async def test_a_given_server_is_shown_without_its_password() -> None:
-    assert GivenServer("redis://me:pa@ss@host:1/2").shown_url == "redis://host:1/2"
-    assert GivenServer("redis://host:1/2").shown_url == "redis://host:1/2"
+    assert GivenServer("redis://me:pa@ss@host:1/2").option == "-u redis://host:1/2"
+    assert GivenServer("redis://host:1/2").option == "-u redis://host:1/2"
 
 
 async def test_a_given_server_that_has_gone_is_let_go() -> None:

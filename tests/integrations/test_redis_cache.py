@@ -315,6 +315,13 @@ def test_garbage_is_told_of_once_never_served_and_replaced_by_the_next_fetch(
     assert ids(other) == [5]
 
 
+def test_all_keys_of_a_platform_lie_in_one_slot_of_a_cluster(make_cache: MakeCache) -> None:
+    key_slot = needed("redis.crc").key_slot
+    shelf = make_cache()._shelf
+    keys = [shelf.key("US"), shelf.key("DE}{"), shelf._index]
+    assert len({key_slot(key.encode()) for key in keys}) == 1
+
+
 @pytest.mark.parametrize("kind", ["string", "list"])
 def test_keys_of_another_kind_are_replaced(
     kind: str, make_cache: MakeCache, connect: Callable[..., Any], key_of: Callable[[str], str]

@@ -100,13 +100,17 @@ def introduction(stage: FleetStage) -> list[str]:
     ]
     if not plan.disturbs_redis:
         lines.append("It was given, so it is neither frozen nor killed here.")
-    return [*lines, "A state with * is the fleet's word, one without is the worker's own.", ""]
+    return [
+        *lines,
+        "A state with * is the fleet's verdict; one without is the worker's own, as it is when alone.",
+        "",
+    ]
 
 
 def look_yourself(stage: FleetStage) -> str:
     """How to read the verdict without circuitry."""
     key = f"{stage.redis.prefix}circuit:normalizer-{SICK.id}:state"
-    return f"Look yourself: redis-cli -u {stage.redis.shown_url} get {key}"
+    return f"Look yourself: redis-cli {stage.redis.option} get {key}"
 
 
 def choose_fleet_display(*, as_json: bool, plain: bool) -> Display[FleetStage, FleetReport]:

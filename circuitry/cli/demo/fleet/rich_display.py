@@ -97,10 +97,10 @@ class FleetPicture:
     def _workers(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("worker", min_width=_LABELS - 2, no_wrap=True)
-        for platform in PLATFORMS:
-            table.add_column(platform.name, min_width=16, no_wrap=True)
-        for title, width in (("pages lately", 12), ("from cache", 10)):
-            table.add_column(title, min_width=width, justify="right", no_wrap=True)
+        for platform in PLATFORMS:  # so wide that nothing jumps
+            table.add_column(platform.name, min_width=17 if platform is SICK else 11, no_wrap=True)
+        for title in ("pages", "cached"):
+            table.add_column(title, min_width=5, justify="right", no_wrap=True)
         table.add_column("link", min_width=4, no_wrap=True)
         for view in view_members(self._stage):
             table.add_row(*_row(view))

@@ -46,7 +46,7 @@ class GivenServer:
         self.url = url
         self.prefix = f"circuitry-demo-{uuid4().hex[:8]}:"
         self.title = "the Redis server that was given"
-        self.shown_url = _without_password(url)
+        self.option = f"-u {_without_password(url)}"
 
     async def start(self) -> None:
         """See whether it is there.
@@ -79,9 +79,9 @@ class OwnServer:
         return f"redis://{HOST}:{self.port}/0"
 
     @property
-    def shown_url(self) -> str:
-        """The same: there is nothing to hide in it."""
-        return self.url
+    def option(self) -> str:
+        """For redis-cli."""
+        return f"-p {self.port}"
 
     async def start(self) -> None:
         """Start it, empty; after a stop on the same port again.

@@ -165,9 +165,8 @@ class FleetStage:
     def _tell_turn(self, turn: Turn, voices: Voices) -> None:
         name = next(platform.name for platform in PLATFORMS if platform.id == turn.platform_id)
         change = f"{turn.old_state} -> {turn.new_state}".replace("_", "-")
-        each = "by its own judgement" if len(voices.names) == 1 else "each by its own judgement"
-        whose = "the fleet's verdict" if voices.by_fleet else each
-        text = f"{name} {change} {voices.of(len(self.alive))}: {whose}"
+        whose = "fleet" if voices.by_fleet else "alone"
+        text = f"{name} {change} {voices.of(len(self.alive))} ({whose})"
         self._tell(turn.new_state, text, voices.first - self.start)
 
     def _tell_redis(self, kind: str, voices: Voices) -> None:
@@ -238,7 +237,7 @@ class FleetStage:
         assert isinstance(redis, OwnServer)
         if step is Step.FREEZE:
             redis.freeze()
-            self._set_redis(FROZEN, "is frozen (SIGSTOP): it keeps its connections and answers nothing")
+            self._set_redis(FROZEN, "is frozen (SIGSTOP): it takes connections and doesn't answer")
         elif step is Step.THAW:
             redis.thaw()
             self._set_redis(UP, "goes on (SIGCONT)")
@@ -273,4 +272,4 @@ class FleetStage:
         (new,) = await self.hire(1)
         self.replacement, new.knew = new, new.states[SICK.id][0]
         told = new.knew.replace("_", "-")
-        self._tell("hired", f"{new.name} begins in its place, and knows: {SICK.name}'s circuit is {told}")
+        self._tell("hired", f"{new.name} takes its place, and knows: {SICK.name} is {told}")
