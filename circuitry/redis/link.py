@@ -270,7 +270,11 @@ class Link(LockHolder):
         self._failures += 1
         self._hang_up()
         for _ in range(len(self._poked)):  # they aren't held for as long as it is away: see `_connect`
-            self._poked.popleft().poked = False
+            gate = self._poked.popleft()
+            if gate.outbox.ordered:
+                self._poked.append(gate)  # but an order is said, also if its breaker is gone by then
+            else:
+                gate.poked = False
         if self.health.lost(describe(error)):
             self._reported.clear()
             self.report("lost", None, describe(error))

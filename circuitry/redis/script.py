@@ -69,6 +69,11 @@ class Rules(NamedTuple):
         )
 
     @property
+    def lease(self) -> float:
+        """Seconds that a lease lasts."""
+        return self.lease_ms / 1000
+
+    @property
     def fingerprint(self) -> str:
         """To compare with `View.rules`: equal if both go by the same numbers."""
         return "/".join(map(str, self[:4]))

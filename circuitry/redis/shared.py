@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from circuitry.redis.store import RedisStore
 
 NEVER = float("inf")
+UNREADABLE = {Verdict.NEWER: "newer_protocol", Verdict.ERROR: "unreadable"}
 
 _tokens = itertools.count(1)  # of this process: with the member's name they are of one request only
 
@@ -206,14 +207,13 @@ class SharedGate:
         script, subject = self._link.script, self.subject
         while ended := self.outbox.take_ended():
             self.receive(speaker.ask(ended.said(script, subject, self.version)))
-        if runs := self.outbox.take_runs():
+        if (runs := self.outbox.take_runs()) and runs.epoch >= self.epoch:  # else it would be stale
             until = speaker.server_time(runs.since + OUTCOME_AGE)
             self.receive(speaker.ask(runs.said(script, subject, self.version, self._is_settled(), until)))
         while request := self.desk.next():
             self._lease(request, speaker)
         self._renew(speaker)
-        if (breaker := self._breaker()) is not None:
-            self._come_back(breaker)
+        self._come_back()
 
     def _carry_out(self, order: Order, speaker: Speaker) -> bool:
         """Whether the fleet has it. Its view isn't followed: this circuit did so when it was given."""
@@ -234,7 +234,7 @@ class SharedGate:
         try:
             if request.given_up:
                 return
-            ends = time.monotonic() + self._lasts
+            ends = time.monotonic() + self.rules.lease
             view = speaker.ask(self._link.script.acquire(self.subject, self.version, request.token))
             self.receive(view)
             if view.verdict is Verdict.PROBE:
@@ -245,9 +245,9 @@ class SharedGate:
             self.desk.done(request)
 
     def _renew(self, speaker: Speaker) -> None:
-        due, now = self._held.due(self.epoch, self._lasts), time.monotonic()
+        due, now = self._held.due(self.epoch, self.rules.lease), time.monotonic()
         for lease in due:  # before it is said: what is refused is tried again a third later, not at once
-            lease.ends = now + self._lasts
+            lease.ends = now + self.rules.lease
         if due:
             tokens = [lease.token for lease in due]
             self.receive(speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens)))
@@ -255,12 +255,7 @@ class SharedGate:
     @property
     def next_renewal(self) -> float:
         """When the link has to come back, on the monotonic clock."""
-        return self._held.next_renewal(self.epoch, self._lasts)
-
-    @property
-    def _lasts(self) -> float:
-        """Seconds that a lease lasts."""
-        return self.rules.lease_ms / 1000
+        return self._held.next_renewal(self.epoch, self.rules.lease)
 
     # -- What comes from the fleet: in the link's thread ------------------------------------------------
 
@@ -278,7 +273,7 @@ class SharedGate:
         if is_word or (resync and self._is_elsewhere(breaker)):
             self._follow(breaker)
         else:
-            self._come_back(breaker)
+            self._come_back()
         self.outbox.learn(self.epoch)
         self._retag()
         self.mind()
@@ -290,11 +285,10 @@ class SharedGate:
 
     def _understand(self, view: View) -> bool:
         """Whether there is something to understand; if not, there is no verdict."""
-        self._is_readable = view.verdict not in (Verdict.NEWER, Verdict.ERROR)
+        self._is_readable = view.verdict not in UNREADABLE
         if not self._is_readable:
             self.mind()
-            kind = "newer_protocol" if view.verdict is Verdict.NEWER else "unreadable"
-            self._link.report(kind, self.name, view.cause or "")
+            self._link.report(UNREADABLE[view.verdict], self.name, view.cause or "")
             return False
         if self._joined_at is None:
             self._joined_at = time.monotonic()
@@ -306,13 +300,14 @@ class SharedGate:
         is_closed = self.view is None or self.view.state is CircuitState.CLOSED
         return not is_closed and not breaker._circuit.followed
 
-    def _come_back(self, breaker: LockedCircuit) -> None:
+    def _come_back(self) -> None:
         """Follow the fleet again, if all is told and it still isn't closed.
 
         By its own count this circuit may have closed, while the fleet has missed one of its probes.
         """
+        breaker = self._breaker()
         is_told = self._answers and not self._held.may_run() and not len(self.outbox)
-        if is_told and self._is_elsewhere(breaker):
+        if is_told and breaker is not None and self._is_elsewhere(breaker):
             self._follow(breaker)
 
     def _follow(self, breaker: LockedCircuit) -> None:

@@ -92,7 +92,7 @@ def test_a_stream_that_is_left_early_ends_the_streak_of_the_fleet_too(join):
 def test_a_success_ends_the_streak_of_another_member(colour, join):
     one, other = join(), join()
     fail(one, 2)
-    until(lambda: other._circuit.evidence.run, "it isn't told")
+    until(lambda: join.get("failures") == "2" and other._circuit.evidence.run, "it isn't told")
     colour.acquire(other).success()
     until(lambda: join.get("failures") is None, "the success is lost")
     before = join.commands()
