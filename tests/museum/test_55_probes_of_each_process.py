@@ -81,5 +81,5 @@ def test_a_fleet_keeps_its_limit_of_probes_together(colour: Any, redis_server: A
 
 
 def test_the_faulty_double_is_caught(colour: Any, redis_server: Any) -> None:
-    with pytest.raises(AssertionError, match="4 probes reached the backend"):
+    with pytest.raises(AssertionError, match="[2-4] probes reached the backend"):
         exhibit(LimitOfItsOwn, colour, redis_server)
