@@ -285,7 +285,7 @@ def test_it_is_json_with_its_age_and_vanishes(
         {"at": "yesterday"},
         {"at": "nan"},
         {"at": "-inf"},
-        {"at": str(time.time() + 10 * AHEAD + 1e6)},
+        {"at": "9e15"},
     ],
     ids=str,
 )

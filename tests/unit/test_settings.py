@@ -180,7 +180,11 @@ def test_a_store_has_gates(give: Give, store: object) -> None:
 # -- Keys ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [5, "platform", async_key, functools.partial(async_key)], ids=repr)
+@pytest.mark.parametrize(
+    "key",
+    [5, "platform", async_key, functools.partial(async_key)],
+    ids=["a number", "a text", "async", "an async partial"],
+)
 def test_a_key_is_a_plain_function(key: Any) -> None:
     assert refused(lambda: circuit("x", key=key)).startswith(f"key={key!r} is not allowed: ")
 
