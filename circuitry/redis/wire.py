@@ -7,6 +7,7 @@ reply didn't come in time is closed, since the reply may still come.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import selectors
 import weakref
@@ -46,6 +47,7 @@ def redis_py() -> Any:
     Raises:
         ImportError: it isn't installed; the message says how to.
     """
+    codecs.lookup("idna")  # or the link would import it, and a child that is forked meanwhile never could
     try:
         import redis
     except ModuleNotFoundError as missing:

@@ -81,5 +81,6 @@ def test_a_fleet_keeps_its_limit_of_probes_together(colour: Any, redis_server: A
 
 
 def test_the_faulty_double_is_caught(colour: Any, redis_server: Any) -> None:
-    with pytest.raises(AssertionError, match="[2-4] probes reached the backend"):
-        exhibit(LimitOfItsOwn, colour, redis_server)
+    with pytest.raises(AssertionError, match=r"[2-4] probes reached the backend"):
+        for _ in range(5):  # it may be lucky: then one member's calls were all answered before the next one's
+            exhibit(LimitOfItsOwn, colour, redis_server)
