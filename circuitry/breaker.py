@@ -29,8 +29,9 @@ from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
 from circuitry.locked import LockedCircuit
-from circuitry.machine import WAIVED, Admission, CircuitState, Outcome, Probe, Rejection
+from circuitry.machine import WAIVED, Admission, CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.watches import Flight
 
 DEBUG = 10
 CAUSE_LENGTH = 200
@@ -80,6 +81,8 @@ class Breaker(LockedCircuit):
         Raises:
             CircuitOpenError: the call is rejected.
         """
+        if self.enter is not None and (flight := self.enter()) is not None:
+            return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
             next(self._count_rejected)
@@ -93,6 +96,8 @@ class Breaker(LockedCircuit):
 
     async def admit_async(self) -> Admission:
         """The same; differs only where a fleet must be asked."""
+        if self.enter is not None and (flight := self.enter()) is not None:
+            return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
             next(self._count_rejected)
@@ -112,7 +117,7 @@ class Breaker(LockedCircuit):
         if self._gate.asleep:
             self._wake()
         now = self._clock()
-        circuit, limits = self._circuit, self.config.limits
+        circuit, limits = self._circuit, self.limits
         if leave is None:
             if not self._dropped:
                 after, verdict = machine.admit(circuit, limits, now)
@@ -122,6 +127,7 @@ class Breaker(LockedCircuit):
                 return None
         elif not leave.granted:
             return machine.refuse(circuit, leave.retry_after)
+        limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
             after, verdict = machine.admit(self._circuit, limits, now)
@@ -154,16 +160,20 @@ class Breaker(LockedCircuit):
         next(self.count)
         if admission.run:
             if admission.success():
-                self._record(admission, SUCCESS, None)
+                self._record(admission, SUCCESS)
             elif self._gate is not LOCAL:
                 self._gate.tell(admission, SUCCESS, None)
 
-    def failure(self, admission: Admission, error: BaseException | None) -> None:
+    def failure(self, admission: Admission, error: BaseException | None, result: object = None) -> None:
         """A call that `admission` let through has failed, by `error` or by what it returned."""
-        self.ended(admission, error, CONDEMNED)
+        self.ended(admission, error, CONDEMNED, result)
 
     def ended(
-        self, admission: Admission, error: BaseException | None, judge: Judge | Condemned | None
+        self,
+        admission: Admission,
+        error: BaseException | None,
+        judge: Judge | Condemned | None,
+        result: object = None,
     ) -> Outcome:
         """A call that `admission` let through has raised `error`: record what `judge` makes of it.
 
@@ -180,7 +190,8 @@ class Breaker(LockedCircuit):
         next(self._count_failure)
         self._last_failure_at = unix_seconds()
         if admission.failure():
-            self._record(admission, FAILURE, self._describe(error))
+            said = result if error is None else error
+            self._record(admission, FAILURE, self._describe(error), said)
         elif self._gate is not LOCAL:
             self._gate.tell(admission, FAILURE, self._describe(error))
         if _known_levels.get(DEBUG, True) and logger.isEnabledFor(DEBUG):
@@ -196,6 +207,8 @@ class Breaker(LockedCircuit):
         if isinstance(admission, Probe):
             self._dropped.append((admission, IGNORED))
             self._gate.nudge()
+        elif isinstance(admission, Flight):
+            admission.owner.given_up(admission)
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
@@ -215,16 +228,25 @@ class Breaker(LockedCircuit):
         if self._on_fallback:
             self._on_fallback.tell(FallbackEvent(self.name, error))
 
-    def _record(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
+    def _limits_for(self, said: object) -> Limits:
+        """The limits for an opening that `said` may bring about: it is drawn now how long it would last."""
+        config, limits = self.config, self.limits
+        if config.backoff is None and config.retry_after is None:
+            return limits
+        return limits._replace(timeout_duration=config.wait(self._circuit.openings + 1, said))
+
+    def _record(
+        self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
+    ) -> None:
         """Take a step that an outcome decides; `_sweep` takes it in turn."""
+        limits = self._limits_for(said)
         now = self._clock()
-        limits = self.config.limits
         with self._lock:
             self._sweep(now)
             if isinstance(admission, Probe):
                 self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
             else:
-                self._become(machine.trip(self._circuit, limits, admission, now, cause))
+                self._become(machine.trip(self._circuit, limits, admission.owner, now, cause))
         if self._gate is not LOCAL:
             self._gate.tell(admission, outcome, cause)
         self._announce()
@@ -274,7 +296,7 @@ class Breaker(LockedCircuit):
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            circuit, limits, totals = self._circuit, self.config.limits, self.totals
+            circuit, limits, totals = self._circuit, self.limits, self.totals
             counters = (totals.successes, totals.failures, totals.ignored)
             successes, failures, ignored = [counter.read() for counter in counters]
             snapshot = CircuitBreakerMetrics(

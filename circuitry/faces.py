@@ -10,7 +10,8 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse, result_test
+from circuitry.checks import check_fields, refuse
+from circuitry.config import DEFAULT, CircuitBreakerConfig, result_test
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
 from circuitry.gate import LOCAL

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from circuitry.config import shown
+from circuitry.checks import shown
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import kind_of
 from circuitry.machine import Outcome

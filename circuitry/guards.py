@@ -126,7 +126,7 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
         if count is not None and not admission.run:
             next(count)
         elif result_failed is not None and result_failed(result):
-            breaker.failure(admission, None)
+            breaker.failure(admission, None, result)
         else:
             breaker.success(admission)
             if remember is not None:
@@ -167,7 +167,7 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
         if count is not None and not admission.run:
             next(count)
         elif result_failed is not None and result_failed(result):
-            breaker.failure(admission, None)
+            breaker.failure(admission, None, result)
         else:
             breaker.success(admission)
             if remember is not None:

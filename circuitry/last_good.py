@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from circuitry.config import check_count, check_seconds, logger, refuse
+from circuitry.checks import check_count, check_seconds, refuse
+from circuitry.config import logger
 from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.kinds import is_async
 

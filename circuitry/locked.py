@@ -18,14 +18,16 @@ from collections.abc import Callable
 from time import time as unix_seconds
 
 from circuitry import machine
-from circuitry.config import CircuitBreakerConfig, check_name
+from circuitry.checks import check_name
+from circuitry.config import CircuitBreakerConfig
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
+from circuitry.machine import Circuit, CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
 from circuitry.metrics import Totals
-from circuitry.windows import Evidence
+from circuitry.watches import Timed
+from circuitry.windows import Admitting, Evidence
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -42,13 +44,19 @@ class LockedCircuit(Listening):
         "_gate",
         "_untold",
         "config",
+        "enter",
         "evidence",
+        "limits",
         "name",
         "totals",
     )
 
+    config: CircuitBreakerConfig
+    limits: Limits
     #: What admits calls at once: the evidence of the present generation, or None.
     evidence: Evidence | None
+    #: Where each call needs an admission of its own: what gives it, or None.
+    enter: Callable[[], Admitting | None] | None
     #: Until when every call is rejected at once, and why; or None.
     _barrier: tuple[float, str | None] | None
 
@@ -58,24 +66,28 @@ class LockedCircuit(Listening):
         self.config = config
         self.totals = Totals()
         self._clock = clock
+        self.limits = config.limits._replace(clock=clock)
         self._gate: Gate = LOCAL
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Probe, Outcome]] = deque()  # of these, what the gate hasn't heard of
-        self._show(machine.new(config.limits, CircuitState(config.initial_state)))
+        self._show(machine.new(self.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine."""
         self._circuit = circuit
         self._gate.tag(circuit.evidence)
-        self.evidence = None if self._gate.asleep else circuit.evidence
+        evidence = None if self._gate.asleep else circuit.evidence
+        is_timed = isinstance(evidence, Timed)
+        self.evidence = None if is_timed else evidence
+        self.enter = evidence.enter if isinstance(evidence, Timed) else None
         self._barrier = machine.barrier(circuit)
 
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
         while self._dropped:
             probe, outcome = self._dropped.popleft()
-            self._become(machine.record(self._circuit, self.config.limits, probe, outcome, now))
+            self._become(machine.record(self._circuit, self.limits, probe, outcome, now))
             if self._gate is not LOCAL:
                 self._untold.append((probe, outcome))
 
@@ -155,7 +167,7 @@ class LockedCircuit(Listening):
         """Do what the fleet has decided; who calls has to see to the announcement."""
         with self._lock:
             self._sweep(self._clock())
-            self._become(machine.follow(self._circuit, self.config.limits, verdict))
+            self._become(machine.follow(self._circuit, self.limits, verdict))
 
     # -- Administration --------------------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class LockedCircuit(Listening):
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            limits = self.config.limits
+            limits = self.limits
             self._become(machine.administer(self._circuit, limits, reason, of_fleet=of_fleet))
             if reason is Reason.RESET and not of_fleet and gate.verdict is not None:
                 self._become(machine.follow(self._circuit, limits, gate.verdict))
@@ -211,11 +223,12 @@ class LockedCircuit(Listening):
         """Go by other settings from now on. State, counts and permits in flight are kept."""
         with self._lock:
             begins_anew = self._circuit.generation == 0 and config.initial_state != self.config.initial_state
+            old, self.limits = self.limits, config.limits._replace(clock=self._clock)
             self.config = config
-            machine.adjust(self._circuit, config.limits)
+            self._become(machine.adjust(self._circuit, old, self.limits))
             if begins_anew:
                 reason = machine.reason_for(CircuitState(config.initial_state))
-                self._become(machine.administer(self._circuit, config.limits, reason))
+                self._become(machine.administer(self._circuit, self.limits, reason))
         self._announce()
 
     def _set_aside(self, state: CircuitState) -> Circuit:
@@ -224,7 +237,7 @@ class LockedCircuit(Listening):
         with self._lock:
             self._sweep(now)
             kept = self._circuit
-            self._show(machine.staged(self.config.limits, state, next(_stages), now))
+            self._show(machine.staged(self.limits, state, next(_stages), now))
         return kept
 
     def _put_back(self, kept: Circuit) -> None:

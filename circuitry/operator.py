@@ -22,7 +22,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, refuse
+from circuitry.checks import check_fields, refuse
+from circuitry.config import DEFAULT, SPELLED, CircuitBreakerConfig
 from circuitry.errors import ConfigurationError
 from circuitry.settings import preset_named
 
@@ -33,8 +34,14 @@ REDIS_VARIABLE = "CIRCUITRY_REDIS_URL"
 KEYS = (
     "preset",
     "failure_threshold",
+    "failure_rate_threshold",
+    "slow_call_rate_threshold",
+    "slow_call_duration",
+    "window",
+    "minimum_calls",
     "success_threshold",
     "timeout_duration",
+    "call_timeout",
     "half_open_max_calls",
     "probe_timeout",
     "initial_state",
@@ -130,7 +137,10 @@ def _expanded(table: Table) -> dict[str, Any]:
     if preset is None:
         return settings
     numbers = preset_named(preset).given()
-    return {**{name: numbers[name] for name in PRESET_FIELDS}, **settings}
+    preset_numbers = {name: numbers[name] for name in PRESET_FIELDS}
+    if not settings.keys().isdisjoint(SPELLED):
+        del preset_numbers["failure_threshold"]  # a rate is in place of it, unless it is given here too
+    return {**preset_numbers, **settings}
 
 
 def _check(key: str, value: object, where: str) -> None:

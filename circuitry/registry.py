@@ -10,17 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
-from circuitry.config import (
-    DEFAULT,
-    FIELDS,
-    PRESETS,
-    CircuitBreakerConfig,
-    check_count,
-    check_fields,
-    check_name,
-    refuse,
-    shown,
-)
+from circuitry.checks import check_count, check_fields, check_name, refuse, shown
+from circuitry.config import DEFAULT, FIELDS, PRESETS, CircuitBreakerConfig
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily

@@ -10,22 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from circuitry.config import (
-    FIELDS,
-    PRESETS,
-    CircuitBreakerConfig,
-    Errors,
-    Judge,
-    Seconds,
-    check_count,
-    check_fields,
-    refuse,
-    shown,
-)
+from circuitry.checks import check_count, check_fields, refuse, shown
+from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Judge, Seconds
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, fallback_of
 from circuitry.gate import Gate
 from circuitry.kinds import is_async
+from circuitry.policies import Last, Rule, Within
+from circuitry.waiting import Backoff, Hint
 
 
 class Store(Protocol):
@@ -40,8 +32,17 @@ class NumberSettings(TypedDict, total=False):
     """The fields of `CircuitBreakerConfig`."""
 
     failure_threshold: int
+    trip: Rule | None
+    failure_rate_threshold: float | None
+    slow_call_rate_threshold: float | None
+    slow_call_duration: Seconds | None
+    window: Last | Within | int | None
+    minimum_calls: int | None
     success_threshold: int
     timeout_duration: Seconds
+    backoff: Backoff | None
+    retry_after: Hint | None
+    call_timeout: Seconds | None
     half_open_max_calls: int
     probe_timeout: Seconds | None
     initial_state: str

@@ -7,16 +7,23 @@ generation. One question is asked of it, at each failure: is it time to trip?
 Evidence is told of outcomes by many threads at once and takes no lock. What makes that safe is
 one operation, atomic in CPython: `next` of an `itertools.count`. A streak that ends is replaced,
 never set back, so each failure counts in exactly one streak.
+
+A window holds running totals and never subtracts from them: what is in it is the total now less the
+total when it began. So threads that meet in one may lose a sample, and never leave it wrong for long.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 
+#: A time window moves on in so many steps.
+PARTS = 30
 
-class Evidence(Protocol):
-    """What the calls of one generation add up to."""
+
+class Admitting(Protocol):
+    """What admits a call, and takes its outcome."""
 
     @property
     def run(self) -> object:
@@ -24,8 +31,8 @@ class Evidence(Protocol):
         ...
 
     @property
-    def failures(self) -> int:
-        """How many failures stand against the circuit now."""
+    def owner(self) -> Evidence:
+        """The evidence that it counts in."""
         ...
 
     def failure(self) -> bool:
@@ -33,7 +40,34 @@ class Evidence(Protocol):
         ...
 
     def success(self) -> bool:
-        """Count a success; True if the circuit has to take a step."""
+        """Count a success; True if the circuit has to trip."""
+        ...
+
+
+class Evidence(Admitting, Protocol):
+    """What the calls of one generation add up to."""
+
+    why: str | None  # what to say of a trip that no failure has caused
+
+    @property
+    def failures(self) -> int:
+        """How many failures stand against the circuit now."""
+        ...
+
+    def enter(self) -> Admitting | None:
+        """The admission of one more call, mostly itself; None if there is none."""
+        ...
+
+    def is_due(self) -> bool:
+        """Where there was none: whether the circuit has to trip for it."""
+        ...
+
+
+class TripRule(Protocol):
+    """What evidence is made by, where it isn't a streak."""
+
+    def evidence(self, clock: Callable[[], float]) -> Evidence:
+        """The evidence of a new generation."""
         ...
 
 
@@ -41,6 +75,7 @@ class Streak:
     """Consecutive failures: trips at the `limit`th failure without a success between."""
 
     __slots__ = ("_next", "epoch", "limit", "run")
+    why: str | None = None
 
     def __init__(self, limit: int, failures: int = 0) -> None:
         self.limit = limit
@@ -66,6 +101,19 @@ class Streak:
         self._next = itertools.count(1)
         return False
 
+    @property
+    def owner(self) -> Streak:
+        """Itself."""
+        return self
+
+    def enter(self) -> Streak:
+        """Admits every call."""
+        return self
+
+    def is_due(self) -> bool:
+        """Failures decide, never a call that comes."""
+        return False
+
     def __copy__(self) -> Streak:
         return Streak(self.limit, self.failures)
 
@@ -76,6 +124,20 @@ class Unjudged:
     __slots__ = ()
     run = False
     failures = 0
+    why: str | None = None
+
+    @property
+    def owner(self) -> Unjudged:
+        """Itself."""
+        return self
+
+    def enter(self) -> Unjudged:
+        """Admits every call."""
+        return self
+
+    def is_due(self) -> bool:
+        """Never."""
+        return False
 
     def failure(self) -> bool:
         """Never trips."""
@@ -84,3 +146,90 @@ class Unjudged:
     def success(self) -> bool:
         """Changes nothing."""
         return False
+
+
+class Window(Protocol):
+    """The latest outcomes: how many there are, and how many of them are bad."""
+
+    calls: int
+    bad: int
+
+    def add(self, bad: bool, /) -> None:
+        """One more has come."""
+        ...
+
+    def refresh(self) -> None:
+        """Let go what is too old."""
+        ...
+
+
+class LastCalls:
+    """The last `size` outcomes."""
+
+    __slots__ = ("_then", "_total", "_turns", "bad", "calls", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.calls = self.bad = 0
+        self._turns = itertools.count()
+        self._total = 0  # bad ones, ever
+        self._then = [0] * size  # the same, after each of the last `size` outcomes
+
+    def add(self, bad: bool, /) -> None:
+        """One more has come, and the oldest goes."""
+        turn = next(self._turns)
+        if bad:
+            self._total += 1
+        total, then, size = self._total, self._then, self.size
+        place = turn % size
+        self.bad = total - then[place]
+        then[place] = total
+        if turn < size:
+            self.calls = turn + 1
+
+    def refresh(self) -> None:
+        """Outcomes don't age here."""
+
+
+class WithinSeconds:
+    """The outcomes of the last `seconds`, in steps of a thirtieth of that.
+
+    Time is cut in parts of `seconds` / 30, from the clock's zero. The window is the part that runs and
+    the 29 before it: an outcome is in it for `seconds` at most, and for 29 thirtieths of that at least.
+    """
+
+    __slots__ = ("_bad", "_bad_then", "_calls", "_calls_then", "_clock", "_part", "_width", "bad", "calls")
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self.calls = self.bad = 0
+        self._clock = clock
+        self._width = seconds / PARTS
+        self._part = int(clock() // self._width)
+        self._calls = self._bad = 0  # ever
+        self._calls_then = [0] * PARTS  # the same, at the end of each of the last parts
+        self._bad_then = [0] * PARTS
+
+    def add(self, bad: bool, /) -> None:
+        """One more has come."""
+        self.refresh()
+        self._calls += 1
+        self.calls += 1
+        if bad:
+            self._bad += 1
+            self.bad += 1
+
+    def refresh(self) -> None:
+        """Let go what is too old."""
+        part = int(self._clock() // self._width)
+        if part > self._part:
+            self._turn(part)
+        place = part % PARTS
+        self.calls = self._calls - self._calls_then[place]
+        self.bad = self._bad - self._bad_then[place]
+
+    def _turn(self, part: int) -> None:
+        """Parts have ended: note the totals at the end of each."""
+        for ended in range(max(self._part, part - PARTS), part):
+            place = ended % PARTS
+            self._calls_then[place], self._bad_then[place] = self._calls, self._bad
+        self._part = part

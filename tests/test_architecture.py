@@ -25,6 +25,9 @@ ROOT = Path(circuitry.__file__).parent
 #: The floor of each room: a module, or a package whose modules may use each other. Ground floor first.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
+    ("checks",),  # what users give
+    ("waiting", "watches"),  # for how long to stay open; what rules make of calls
+    ("policies",),  # when to trip
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
     ("fallback", "last_good", "listening"),  # what stands in; who is told
@@ -74,7 +77,10 @@ BY_MODULE = {
 }
 
 #: The pure ones know no clock, lock, thread or I/O.
-PURE = {"machine": {"enum", "typing", "circuitry.windows"}, "windows": {"collections", "itertools", "typing"}}
+PURE = {
+    "machine": {"collections.abc", "enum", "typing", "circuitry.windows"},
+    "windows": {"collections.abc", "itertools", "typing"},
+}
 
 MOST_LINES = 400
 

@@ -23,7 +23,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 
 from circuitry import CircuitBreaker, CircuitBreakerError
-from circuitry.config import Judge, check_count, check_seconds
+from circuitry.checks import check_count, check_seconds
+from circuitry.config import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from circuitry.config import refuse
+from circuitry.checks import refuse
 
 #: Seconds.
 CONNECT_TIMEOUT = 1.0
