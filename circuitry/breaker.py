@@ -19,6 +19,7 @@ binding of one attribute (`_circuit`, `evidence`, `_last_failure_at`, the listen
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
 from typing import cast
@@ -29,7 +30,7 @@ from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
 from circuitry.locked import LockedCircuit
-from circuitry.machine import WAIVED, Admission, CircuitState, Limits, Outcome, Probe, Rejection
+from circuitry.machine import WAIVED, Admission, Circuit, CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.watches import Flight
 
@@ -60,7 +61,7 @@ class Breaker(LockedCircuit):
     Safe to use from any number of threads and tasks, under asyncio and trio, at once.
     """
 
-    __slots__ = ("_count_failure", "_count_rejected", "_last_failure_at", "count", "judge")
+    __slots__ = ("_count_failure", "_count_rejected", "_last_failure_at", "_tripping", "count", "judge")
 
     def __init__(
         self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float] = time.monotonic
@@ -72,6 +73,7 @@ class Breaker(LockedCircuit):
         self._count_failure = self.totals.failures.numbers
         self._count_rejected = self.totals.rejected.numbers
         self._last_failure_at: float | None = None
+        self._tripping: deque[Admission] = deque()  # what was found where no lock may be taken
 
     # -- Admission ---------------------------------------------------------------------------
 
@@ -116,6 +118,8 @@ class Breaker(LockedCircuit):
         """
         if self._gate.asleep:
             self._wake()
+        if self._tripping:
+            self._trip_dropped()
         now = self._clock()
         circuit, limits = self._circuit, self.limits
         if leave is None:
@@ -127,7 +131,8 @@ class Breaker(LockedCircuit):
                 return None
         elif not leave.granted:
             return machine.refuse(circuit, leave.retry_after)
-        limits = self._limits_for(None)
+        if circuit.evidence is not None:  # calls in flight may open it
+            limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
             after, verdict = machine.admit(self._circuit, limits, now)
@@ -207,8 +212,8 @@ class Breaker(LockedCircuit):
         if isinstance(admission, Probe):
             self._dropped.append((admission, IGNORED))
             self._gate.nudge()
-        elif isinstance(admission, Flight):
-            admission.owner.given_up(admission)
+        elif isinstance(admission, Flight) and admission.given_up():
+            self._drop_trip(admission)
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
@@ -219,8 +224,19 @@ class Breaker(LockedCircuit):
         if isinstance(admission, Probe):
             self._dropped.append((admission, SUCCESS))
             self._gate.nudge()
-        elif admission.run:
-            admission.success()
+        elif admission.run and admission.success():
+            self._drop_trip(admission)
+
+    def _drop_trip(self, admission: Admission) -> None:
+        """It is time to trip, and no lock may be taken: who comes next does it, and has to come by."""
+        self.evidence = None
+        self._tripping.append(admission)
+
+    def _trip_dropped(self) -> None:
+        while self._tripping:
+            self._record(self._tripping.popleft(), IGNORED)
+        with self._lock:
+            self._show(self._circuit)
 
     def stood_in(self, error: BaseException) -> None:
         """A fallback is about to stand in for `error`."""
@@ -239,7 +255,8 @@ class Breaker(LockedCircuit):
         self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
     ) -> None:
         """Take a step that an outcome decides; `_sweep` takes it in turn."""
-        limits = self._limits_for(said)
+        opens = outcome is FAILURE or not isinstance(admission, Probe)
+        limits = self._limits_for(said) if opens else self.limits
         now = self._clock()
         with self._lock:
             self._sweep(now)
@@ -274,6 +291,11 @@ class Breaker(LockedCircuit):
         circuit = self._circuit
         return circuit.judged is CircuitState.CLOSED and circuit.state == self.config.initial_state
 
+    def _current(self) -> Circuit:
+        if self._tripping:
+            self._trip_dropped()
+        return super()._current()
+
     def _configure(self, config: CircuitBreakerConfig) -> None:
         self.judge = Judge.of(config)
         super()._configure(config)
@@ -291,8 +313,7 @@ class Breaker(LockedCircuit):
 
     def metrics(self) -> CircuitBreakerMetrics:
         """A snapshot of the circuit and its totals."""
-        if self._gate.asleep:
-            self._wake()
+        self._current()
         now = self._clock()
         with self._lock:
             self._sweep(now)

@@ -19,7 +19,8 @@ from circuitry.checks import check_count, check_fields, check_seconds, refuse, s
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import is_async
 from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
-from circuitry.policies import ConsecutiveFailures, Last, Rule, Within, check_rule, rule_of
+from circuitry.policies import ConsecutiveFailures, Last, Rule, SlowCallRate, Within
+from circuitry.tripping import Policy, check_rule, rule_of, rules_in
 from circuitry.waiting import LONGEST_HINT, Backoff, Hint
 
 logger = logging.getLogger("circuitry")
@@ -128,9 +129,16 @@ class CircuitBreakerConfig:
         for name in ("slow_call_duration", "call_timeout"):
             if getattr(self, name) is not None:
                 self._settle(name, check_seconds(name, getattr(self, name)))
+        call_timeout = cast("float | None", self.call_timeout)
         rule = self._settle("rule", self._rule())
-        numbers = (self.failure_threshold, self.success_threshold, timeout, self.half_open_max_calls)
-        self._settle("limits", Limits(*numbers, probe_timeout, rule))
+        for part in rules_in(rule) if rule is not None else ():
+            if isinstance(part, SlowCallRate) and part.limit > (call_timeout or math.inf):
+                _disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
+        streak, policy = self.failure_threshold, None if rule is None else Policy(rule, shown(rule))
+        if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
+            streak, policy = rule.threshold, None
+        numbers = (streak, self.success_threshold, timeout, self.half_open_max_calls, probe_timeout)
+        self._settle("limits", Limits(*numbers, policy))
 
     def _rule(self) -> Rule | None:
         """What `trip`, or the settings that spell it out, come to."""

@@ -295,13 +295,21 @@ def staged(limits: Limits, state: CircuitState, generation: int, now: float) -> 
 
 
 def adjust(circuit: Circuit, old: Limits, limits: Limits) -> Circuit:
-    """Let a circuit go by other limits from its next outcome on; only another rule begins to count anew."""
-    if isinstance(circuit.evidence, Streak) and limits.rule is None:
-        circuit.evidence.limit = limits.failure_threshold
+    """Let a circuit go by other limits from its next outcome on.
+
+    What is counted stays counted, but for what another rule counts in another way.
+    """
+    evidence = circuit.evidence
+    if isinstance(evidence, Streak) and limits.rule is None:
+        evidence.limit = limits.failure_threshold
         return circuit
-    if circuit.judged is not CircuitState.CLOSED or old.rule == limits.rule:
+    if evidence is None or isinstance(evidence, Unjudged) or old.rule == limits.rule:
         return circuit
-    return circuit._replace(evidence=_evidence(circuit.order, limits))
+    if limits.rule is not None:
+        return circuit._replace(evidence=limits.rule.evidence(limits.clock, evidence))
+    streak = Streak(limits.failure_threshold, evidence.row)
+    evidence.hand_over(streak)
+    return circuit._replace(evidence=streak)
 
 
 def in_flight(circuit: Circuit, now: float) -> tuple[Slot, ...]:
@@ -335,8 +343,9 @@ def _enter(
 ) -> Circuit:
     """Go through the table: the next generation, with nothing left of the last."""
     judged, generation = TRANSITIONS[circuit.judged, reason], circuit.generation + 1
-    fleet_mode = circuit.fleet_mode
-    return Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause, fleet_mode=fleet_mode)
+    openings = 0 if judged is CircuitState.CLOSED else circuit.openings + (judged is CircuitState.OPEN)
+    here = Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause)
+    return here._replace(fleet_mode=circuit.fleet_mode, openings=openings)
 
 
 def _mode_of(state: CircuitState) -> CircuitState | None:

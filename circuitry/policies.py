@@ -1,4 +1,4 @@
-"""When a circuit trips: rules, and how they combine.
+"""When a circuit trips: rules, and how they combine; and for how long it stays open.
 
     ConsecutiveFailures(5) | FailureRate(0.5, window=last(100), minimum_calls=20)
     SlowCallRate(0.3, slower_than=2.0, window=within(60.0), minimum_calls=20)
@@ -8,7 +8,7 @@ A rule is a setting: frozen, comparable, checked when it is made. For each close
 *watch*, which is told of every outcome and says whether the rule holds. A rule of one's own is a class
 with one method, `watch(clock)`, that returns an object with two, `add(failed)` and `holds()`:
 
-    class FailuresOnMondays(Rule): ...
+    class EveryTenthFailure(Rule): ...
 
 Rules are judged after every outcome: a rate that a success completes trips too.
 """
@@ -16,28 +16,30 @@ Rules are judged after every outcome: a rate that a success completes trips too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from circuitry.checks import check_count, check_seconds, check_share, refuse, shown
 from circuitry.errors import ConfigurationError
-from circuitry.watches import All, RateWatch, RowWatch, Ruled, Several, SlowWatch, Timed, Watch, slow_watches
-from circuitry.windows import LastCalls, Window, WithinSeconds
+from circuitry.waiting import Exponential, retry_after_header
+from circuitry.watches import AllWatch, AnyWatch, Leaf, Own, OwnWatch, SlowWatch, Watch
+from circuitry.windows import LastCalls, Streak, Window, WithinSeconds
 
 __all__ = [
     "AllOf",
     "AnyOf",
     "ConsecutiveFailures",
+    "Exponential",
     "FailureRate",
     "Last",
     "MinimumCalls",
     "Rule",
     "SlowCallRate",
-    "Watch",
     "Within",
     "last",
+    "retry_after_header",
     "within",
 ]
 
@@ -56,9 +58,8 @@ class Last:
     def __post_init__(self) -> None:
         check_count("window", self.calls)
 
-    def begin(self, clock: Clock) -> Window:
-        """An empty one."""
-        return LastCalls(self.calls)
+    def _begin(self, clock: Clock, share: float, minimum: int) -> Window:
+        return LastCalls(self.calls, share, minimum)
 
     @property
     def size(self) -> int | None:
@@ -78,10 +79,8 @@ class Within:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seconds", check_seconds("window", self.seconds))
 
-    def begin(self, clock: Clock) -> Window:
-        """An empty one."""
-        seconds = self.seconds
-        return WithinSeconds(seconds if isinstance(seconds, (int, float)) else seconds.total_seconds(), clock)
+    def _begin(self, clock: Clock, share: float, minimum: int) -> Window:
+        return WithinSeconds(_seconds(self.seconds), clock, share, minimum)
 
     @property
     def size(self) -> int | None:
@@ -116,16 +115,23 @@ def within(seconds: float | timedelta) -> Within:
 
 
 class Rule:
-    """When to trip. `a | b` trips when either holds, `a & b` when both do at once."""
+    """When to trip. `a | b` trips when either holds, `a & b` when both do at once.
 
-    def watch(self, clock: Clock) -> Watch:
-        """A new watch, for a generation that begins; `clock` returns monotonic seconds."""
+    A rule of one's own derives from it and defines `watch`. It should be comparable, so that the same
+    settings can be given twice: a frozen dataclass is.
+    """
+
+    def watch(self, clock: Clock) -> OwnWatch:
+        """A new watch, for a closed generation that has begun.
+
+        Args:
+            clock: returns monotonic seconds.
+
+        Returns:
+            An object with `add(failed)`, which hears of each outcome, and `holds()`, which is asked after
+            each. Threads may tell it at once, no lock is held, and what raises is logged and doesn't trip.
+        """
         raise NotImplementedError
-
-    def evidence(self, clock: Clock) -> Ruled:
-        """What the calls of a new generation are counted in."""
-        watch = self.watch(clock)
-        return Timed(watch, repr(self), clock) if slow_watches(watch) else Ruled(watch, repr(self))
 
     def __or__(self, other: Rule) -> Rule:
         return AnyOf(_parts(AnyOf, self, other))
@@ -133,9 +139,29 @@ class Rule:
     def __and__(self, other: Rule) -> Rule:
         return _all_of(self, other)
 
-    def parts(self) -> Iterator[Rule]:
-        """The simple rules that it is made of."""
-        yield self
+    def _counts_as(self, other: Rule) -> bool:
+        """Whether what `other` has counted is what this rule would have counted."""
+        return self == other
+
+    def _made(self, clock: Clock) -> Watch:
+        """A watch with nothing counted."""
+        return Own(lambda: self.watch(clock), shown(self))
+
+    def _tune(self, watch: Any) -> None:
+        """Let a watch with such counts go by the numbers of this rule."""
+
+    def _grow(self, clock: Clock, kept: list[Leaf], leaves: list[Leaf]) -> Watch:
+        """The watch of this rule: one of those kept, or a new one. Its simple parts go to `leaves`."""
+        for leaf in kept:
+            if self._counts_as(leaf.rule):
+                kept.remove(leaf)
+                watch = leaf.watch
+                self._tune(watch)
+                break
+        else:
+            watch = self._made(clock)
+        leaves.append(Leaf(self, watch))
+        return watch
 
 
 @dataclass(frozen=True)
@@ -151,9 +177,14 @@ class ConsecutiveFailures(Rule):
     def __post_init__(self) -> None:
         check_count("threshold", self.threshold)
 
-    def watch(self, clock: Clock) -> Watch:
-        """Counts a row."""
-        return RowWatch(self.threshold)
+    def _counts_as(self, other: Rule) -> bool:
+        return isinstance(other, ConsecutiveFailures)
+
+    def _made(self, clock: Clock) -> Watch:
+        return Streak(self.threshold)
+
+    def _tune(self, watch: Streak) -> None:
+        watch.limit = self.threshold
 
 
 @dataclass(frozen=True)
@@ -176,9 +207,14 @@ class FailureRate(Rule):
     def __post_init__(self) -> None:
         _check_rate(self.threshold, self.window, self.minimum_calls)
 
-    def watch(self, clock: Clock) -> Watch:
-        """Counts in a window."""
-        return RateWatch(self.window.begin(clock), self.threshold, self.minimum_calls)
+    def _counts_as(self, other: Rule) -> bool:
+        return isinstance(other, FailureRate) and other.window == self.window
+
+    def _made(self, clock: Clock) -> Watch:
+        return self.window._begin(clock, self.threshold, self.minimum_calls)
+
+    def _tune(self, watch: Window) -> None:
+        watch.share, watch.minimum = self.threshold, self.minimum_calls
 
 
 @dataclass(frozen=True)
@@ -207,11 +243,22 @@ class SlowCallRate(Rule):
         object.__setattr__(self, "slower_than", check_seconds("slower_than", self.slower_than))
         _check_rate(self.threshold, self.window, self.minimum_calls)
 
-    def watch(self, clock: Clock) -> SlowWatch:
-        """Counts in a window, and keeps an eye on what is in flight."""
-        limit = self.slower_than
-        seconds = limit if isinstance(limit, (int, float)) else limit.total_seconds()
-        return SlowWatch(self.window.begin(clock), self.threshold, self.minimum_calls, seconds)
+    @property
+    def limit(self) -> float:
+        """`slower_than` in seconds."""
+        return _seconds(self.slower_than)
+
+    def _counts_as(self, other: Rule) -> bool:
+        return (
+            isinstance(other, SlowCallRate)
+            and (other.window, other.slower_than) == (self.window, self.slower_than)
+        )  # fmt: skip
+
+    def _made(self, clock: Clock) -> Watch:
+        return SlowWatch(self.window._begin(clock, self.threshold, self.minimum_calls), self.limit)
+
+    def _tune(self, watch: SlowWatch) -> None:
+        watch.window.share, watch.window.minimum = self.threshold, self.minimum_calls
 
 
 @dataclass(frozen=True)
@@ -227,120 +274,56 @@ class MinimumCalls(Rule):
     def __post_init__(self) -> None:
         check_count("calls", self.calls)
 
-    def watch(self, clock: Clock) -> Watch:
-        """There is none.
-
-        Raises:
-            ConfigurationError: it counts in no window of its own.
-        """
-        raise ConfigurationError(
-            f"{self!r} counts in the window of a rate: give both, {self!r} & FailureRate(...)"
-        )
-
 
 @dataclass(frozen=True)
 class AnyOf(Rule):
-    """Trips when one of its rules holds."""
+    """Trips when one of its rules holds: what `|` makes."""
 
     rules: tuple[Rule, ...]
 
-    def watch(self, clock: Clock) -> Watch:
-        """Watches by each."""
-        return Several([rule.watch(clock) for rule in self.rules])
+    def _grow(self, clock: Clock, kept: list[Leaf], leaves: list[Leaf]) -> Watch:
+        return AnyWatch([rule._grow(clock, kept, leaves) for rule in self.rules])
 
-    def parts(self) -> Iterator[Rule]:
-        """The simple rules that it is made of."""
-        for rule in self.rules:
-            yield from rule.parts()
+    def __repr__(self) -> str:
+        return " | ".join(shown(rule) for rule in self.rules)
 
 
 @dataclass(frozen=True)
 class AllOf(Rule):
-    """Trips when all of its rules hold at once."""
+    """Trips when all of its rules hold at once: what `&` makes."""
 
     rules: tuple[Rule, ...]
 
-    def watch(self, clock: Clock) -> Watch:
-        """Watches by each."""
-        return All([rule.watch(clock) for rule in self.rules])
+    def _grow(self, clock: Clock, kept: list[Leaf], leaves: list[Leaf]) -> Watch:
+        return AllWatch([rule._grow(clock, kept, leaves) for rule in self.rules])
 
-    def parts(self) -> Iterator[Rule]:
-        """The simple rules that it is made of."""
-        for rule in self.rules:
-            yield from rule.parts()
+    def __repr__(self) -> str:
+        return " & ".join(f"({rule!r})" if isinstance(rule, AnyOf) else shown(rule) for rule in self.rules)
 
 
-def check_rule(name: str, value: object) -> Rule:
-    """A rule that can trip.
-
-    Raises:
-        ConfigurationError: it isn't one, or can never be judged.
-    """
-    if not isinstance(value, Rule):
-        refuse(name, value, "a rule of circuitry.policies, such as FailureRate(0.5, window=last(100))")
-    for part in value.parts():
-        if isinstance(part, MinimumCalls):
-            raise ConfigurationError(
-                f"{name}={shown(value)} is not allowed: {part!r} counts in the window of a rate, and must "
-                "stand beside one: MinimumCalls(20) & FailureRate(...)"
-            )
-    return value
+def _all_of(*rules: object) -> Rule:
+    """All at once. A `MinimumCalls` goes into the rates that it stands beside, once there are any."""
+    parts = _parts(AllOf, *rules)
+    minimums = [part.calls for part in parts if isinstance(part, MinimumCalls)]
+    others = tuple(part for part in parts if not isinstance(part, MinimumCalls))
+    if not minimums or not others:
+        return AllOf(parts) if others else MinimumCalls(max(minimums))
+    together = others[0] if len(others) == 1 else AllOf(others)
+    placed = _with_minimum(together, max(minimums))
+    return AllOf(parts) if placed is None else placed
 
 
-def rule_of(
-    failure_rate_threshold: float | None,
-    slow_call_rate_threshold: float | None,
-    slow_call_duration: float | timedelta | None,
-    window: Last | Within | int | None,
-    minimum_calls: int | None,
-) -> Rule:
-    """The rule that these settings spell out.
-
-    Raises:
-        ConfigurationError: a value isn't allowed, or two of them disagree.
-    """
-    if window is None:
-        window = last(100)
-    elif not isinstance(window, (Last, Within)):
-        window = last(window)
-    if minimum_calls is None:
-        minimum_calls = min(20, window.size or 20)
-    rules: list[Rule] = []
-    if failure_rate_threshold is not None:
-        rules.append(FailureRate(failure_rate_threshold, window, minimum_calls))
-    if (slow_call_duration is None) != (slow_call_rate_threshold is None):
-        raise ConfigurationError(
-            f"slow_call_duration={slow_call_duration!r} and slow_call_rate_threshold="
-            f"{slow_call_rate_threshold!r} disagree: one says what is slow and one how much of it is too much"
-        )
-    if slow_call_duration is not None and slow_call_rate_threshold is not None:
-        rules.append(SlowCallRate(slow_call_rate_threshold, slow_call_duration, window, minimum_calls))
-    if not rules:
-        raise ConfigurationError(
-            f"window={window!r} and minimum_calls={minimum_calls!r} belong to a rate: give "
-            "failure_rate_threshold, or slow_call_duration and slow_call_rate_threshold"
-        )
-    return rules[0] if len(rules) == 1 else AnyOf(tuple(rules))
-
-
-def _all_of(one: Rule, other: Rule) -> Rule:
-    """Both at once. A `MinimumCalls` goes into the rates that it stands beside."""
-    for minimum, beside in ((one, other), (other, one)):
-        if isinstance(minimum, MinimumCalls) and not isinstance(beside, MinimumCalls):
-            return _with_minimum(beside, minimum.calls)
-    return AllOf(_parts(AllOf, one, other))
-
-
-def _with_minimum(rule: Rule, calls: int) -> Rule:
+def _with_minimum(rule: Rule, calls: int) -> Rule | None:
+    """The rule, judged only with so many calls in its windows; None if that can't be said of it."""
     if isinstance(rule, (FailureRate, SlowCallRate)):
         return dataclasses.replace(rule, minimum_calls=max(calls, rule.minimum_calls))
-    if isinstance(rule, AnyOf):
-        return AnyOf(tuple(_with_minimum(part, calls) for part in rule.rules))
-    if isinstance(rule, AllOf):
-        return AllOf(tuple(_with_minimum(part, calls) for part in rule.rules))
-    raise ConfigurationError(
-        f"MinimumCalls({calls}) counts in the window of a rate, and {shown(rule)} has none: the two disagree"
-    )
+    if isinstance(rule, (AnyOf, AllOf)):
+        placed = [_with_minimum(part, calls) for part in rule.rules]
+        enough = any if isinstance(rule, AllOf) else all
+        if enough(part is not None for part in placed):
+            pairs = zip(rule.rules, placed, strict=True)
+            return type(rule)(tuple(part if with_it is None else with_it for part, with_it in pairs))
+    return None
 
 
 def _parts(kind: type[AnyOf | AllOf], *rules: object) -> tuple[Rule, ...]:
@@ -351,6 +334,10 @@ def _parts(kind: type[AnyOf | AllOf], *rules: object) -> tuple[Rule, ...]:
             raise TypeError(f"{shown(rule)} is no rule, and can't be combined with one")
         found.extend(rule.rules if isinstance(rule, kind) else [rule])
     return tuple(found)
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration if isinstance(duration, (int, float)) else duration.total_seconds()
 
 
 def _check_rate(threshold: object, window: object, minimum_calls: object) -> None:

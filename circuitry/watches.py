@@ -1,23 +1,27 @@
 """What rules make of calls: the moving part of a closed generation that goes by a rule.
 
-A rule (see `policies.py`) makes a *watch*: it is told of outcomes and says whether the rule holds. The
+A rule (see `policies.py`) makes a *watch*: it is told of outcomes, and answers whether the rule holds. The
 evidence of the generation is made of its watch; a call brings its outcome back to it.
 
 Where a rule looks at how long calls take, each call is admitted by a `Flight` of its own, which knows when
 it began. No thread watches those in flight: they are looked at when the next call comes.
 
-Told by many threads at once, without a lock: see `windows.py`.
+Told by many threads at once, without a lock: see `windows.py`. And as for a streak, most successes need not
+be told: a watch whose answer is None says that another success would change nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from circuitry.windows import Admitting, Evidence, Window
+from circuitry.windows import Admitting, Evidence, Streak, Window
 
 logger = logging.getLogger("circuitry")
+
+AT_ONCE = -math.inf  # the time of a look that is due already
 
 
 class Watch(Protocol):
@@ -28,91 +32,104 @@ class Watch(Protocol):
         """How many failures stand against the circuit."""
         ...
 
-    def add(self, failed: bool, /) -> None:
-        """A call has ended."""
+    def add(self, failed: bool, /) -> bool | None:
+        """A call has ended: whether the rule holds. None if not, and no success would change that."""
         ...
 
     def holds(self) -> bool:
+        """Whether the rule holds now."""
+        ...
+
+
+class OwnWatch(Protocol):
+    """What a rule of the user's own makes. It may raise."""
+
+    def add(self, failed: bool, /) -> object:
+        """A call has ended."""
+        ...
+
+    def holds(self) -> object:
         """Whether it is time to trip."""
         ...
 
 
-class RowWatch:
-    """Failures in a row."""
+class Own:
+    """A watch of the user's own. Its code runs when calls end, and so never under the circuit's lock."""
 
-    def __init__(self, threshold: int) -> None:
-        self._threshold = threshold
-        self.failures = 0
+    def __init__(self, make: Callable[[], OwnWatch], why: str) -> None:
+        self._make = make
+        self._why = why
+        self._made: dict[str, OwnWatch] = {}
+        self._held = False
+        self.failures = 0  # in a row
 
-    def add(self, failed: bool, /) -> None:
-        """Another call has ended."""
+    def add(self, failed: bool, /) -> bool:
+        """A call has ended: whether it holds. What raises is logged, and taken as not holding."""
         self.failures = self.failures + 1 if failed else 0
+        try:
+            watch = self._made.get("watch")
+            if watch is None:
+                watch = self._made.setdefault("watch", self._make())  # atomic: threads get the same one
+            watch.add(failed)
+            self._held = bool(watch.holds())
+        except Exception:
+            logger.exception("the rule %s raised; taken as not holding", self._why)
+            self._held = False
+        return self._held
 
     def holds(self) -> bool:
-        """Whether there are enough."""
-        return self.failures >= self._threshold
-
-
-class RateWatch:
-    """A share of bad outcomes in a window."""
-
-    __slots__ = ("_minimum", "_threshold", "add", "window")
-
-    def __init__(self, window: Window, threshold: float, minimum: int) -> None:
-        self.window = window
-        self.add = window.add
-        self._threshold = threshold
-        self._minimum = minimum
-
-    @property
-    def failures(self) -> int:
-        """How many are in the window."""
-        self.window.refresh()
-        return self.window.bad
-
-    def holds(self) -> bool:
-        """Whether the share is reached."""
-        window = self.window
-        calls = window.calls
-        return calls >= self._minimum and window.bad / calls >= self._threshold
+        """What it said when a call last ended."""
+        return self._held
 
 
 class SlowWatch:
     """A share of slow calls in a window; those in flight count as soon as they are found to be late."""
 
-    __slots__ = ("count", "flying", "holds", "limit")
+    __slots__ = ("flying", "limit", "look", "run", "window")
     failures = 0  # none that failed
 
-    def __init__(self, window: Window, threshold: float, minimum: int, limit: float) -> None:
-        rate = RateWatch(window, threshold, minimum)
-        self.count, self.holds = rate.add, rate.holds
+    def __init__(self, window: Window, limit: float) -> None:
+        self.window = window
         self.limit = limit
         #: The calls under way that haven't been found late, the oldest first.
         self.flying: dict[Flight, None] = {}
+        self.look = AT_ONCE  # before this time none of them is late
+        self.run = True  # falsy while a call that isn't slow would change nothing
 
-    def add(self, failed: bool, /) -> None:
-        """It isn't failures that are counted here, but how long calls take."""
+    def add(self, failed: bool, /) -> bool | None:
+        """It isn't failures that are counted here, but how long calls take: see `count`."""
+        return True if self.holds() else None
 
-    def overdue(self, now: float) -> bool:
-        """Count those under way that are late by now; whether there are any."""
-        found = False
-        while (flight := self._oldest()) is not None and now - flight.started > self.limit:
-            if self.flying.pop(flight, self) is None:
-                self.count(True)
-                found = True
-        return found
+    def holds(self) -> bool:
+        """Whether too many are slow."""
+        return self.window.holds()
 
-    def _oldest(self) -> Flight | None:
+    def count(self, slow: bool) -> None:
+        """How long one more call took is known."""
+        if self.window.add(slow) is not None:
+            self.run = True
+            return
+        self.run = False
+        if self.window.bad:  # another thread's slow call came between
+            self.run = True
+
+    def find_late(self, now: float) -> None:
+        """Count those under way that are late by now."""
         try:
-            return next(iter(self.flying), None)
+            while (flight := next(iter(self.flying), None)) is not None:
+                if now - flight.started <= self.limit:
+                    break
+                if self.flying.pop(flight, self) is None:
+                    self.count(True)
         except RuntimeError:  # another thread has just changed it: the next call will look again
-            return None
+            return
+        self.look = (now if flight is None else flight.started) + self.limit
 
 
-class Several:
+class AnyWatch:
     """Several watches as one: which holds when one of them does."""
 
-    def __init__(self, watches: list[Watch]) -> None:
+    def __init__(self, watches: Sequence[Watch]) -> None:
         self.watches = watches
 
     @property
@@ -120,80 +137,90 @@ class Several:
         """The most that one of them counts."""
         return max(watch.failures for watch in self.watches)
 
-    def add(self, failed: bool, /) -> None:
-        """A call has ended."""
-        for watch in self.watches:
-            watch.add(failed)
+    def add(self, failed: bool, /) -> bool | None:
+        """A call has ended: whether one of them holds."""
+        told = [watch.add(failed) for watch in self.watches]
+        return True if True in told else False if False in told else None
 
     def holds(self) -> bool:
         """Whether one of them does."""
-        for watch in self.watches:  # noqa: SIM110 - a generator would cost twice as much
-            if watch.holds():
-                return True
-        return False
+        return any([watch.holds() for watch in self.watches])
 
 
-class All(Several):
+class AllWatch(AnyWatch):
     """Several watches as one: which holds when all of them do."""
+
+    def add(self, failed: bool, /) -> bool | None:
+        """A call has ended: whether all of them hold."""
+        told = [watch.add(failed) for watch in self.watches]
+        if True in told or False in told:
+            return None not in told and False not in told
+        return None
 
     def holds(self) -> bool:
         """Whether all of them do."""
-        for watch in self.watches:  # noqa: SIM110
-            if not watch.holds():
-                return False
-        return True
+        return all([watch.holds() for watch in self.watches])
 
 
-def slow_watches(watch: object) -> list[SlowWatch]:
-    """Those of its parts that look at how long calls take."""
-    if isinstance(watch, SlowWatch):
-        return [watch]
-    if isinstance(watch, Several):
-        return [slow for part in watch.watches for slow in slow_watches(part)]
-    return []
+class Leaf(NamedTuple):
+    """One simple rule of a tree, and its watch."""
+
+    rule: Any
+    watch: Watch
 
 
 class Ruled:
     """The evidence of a generation that goes by a rule."""
 
-    run = True  # any outcome may matter
+    __slots__ = ("_add", "_heir", "_watch", "leaves", "run", "why")
 
-    def __init__(self, watch: Watch, why: str) -> None:
+    def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str) -> None:
+        self._heir: Evidence | None = None
+        self.become(watch, leaves, why)
+
+    def become(self, watch: Watch, leaves: Sequence[Leaf], why: str) -> None:
+        """Go by this watch from now on, also for the calls that are out."""
+        self.leaves = leaves
         self.why: str | None = why
         self._watch = watch
         self._add = watch.add
-        self._holds = watch.holds
+        self.run = True  # falsy while a success would change nothing
+
+    def hand_over(self, heir: Evidence) -> None:
+        """Calls that are out count in `heir`, when they end."""
+        self._heir = heir
+        self._add = lambda failed: heir.failure() if failed else heir.success()
+        self.run = True
 
     @property
     def owner(self) -> Evidence:
-        """Itself."""
-        return self
+        """Itself, or its heir."""
+        return self if self._heir is None else self._heir.owner
 
     @property
     def failures(self) -> int:
         """How many failures stand against the circuit."""
         return self._watch.failures
 
+    @property
+    def row(self) -> int:
+        """How many failures in a row, if a part of the rule counts them."""
+        return max((leaf.watch.failures for leaf in self.leaves if isinstance(leaf.watch, Streak)), default=0)
+
     def failure(self) -> bool:
         """Count a failure; True if the circuit has to trip."""
-        try:
-            self._add(True)
-            return self._holds()
-        except Exception:
-            return self._odd()
+        told = self._add(True)
+        self.run = True
+        return told is True
 
     def success(self) -> bool:
         """Count a success; True if the circuit has to trip."""
-        try:
-            self._add(False)
-            return self._holds()
-        except Exception:
-            return self._odd()
-
-    def _odd(self) -> bool:
-        """A rule that raises is logged, and taken as not holding."""
-        logger.exception("the rule %s raised; taken as not holding", self.why)
-        return False
+        told = self._add(False)
+        if told is None:
+            self.run = False
+            if self._watch.failures:  # another thread's failure came between
+                self.run = True
+        return told is True
 
     def enter(self) -> Admitting | None:
         """Admits calls itself."""
@@ -207,65 +234,94 @@ class Ruled:
 class Timed(Ruled):
     """The evidence of a generation that looks at how long calls take."""
 
-    def __init__(self, watch: Watch, why: str, clock: Callable[[], float]) -> None:
-        super().__init__(watch, why)
-        self.clock = clock
-        self.slow = slow_watches(watch)
-        self._is_unjudged = False  # something slow was counted where nobody could judge it
+    __slots__ = ("_due", "_slow", "clock")
 
-    def enter(self) -> Admitting | None:
+    def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._slow: tuple[SlowWatch, ...] = ()
+        super().__init__(watch, leaves, why)
+
+    def become(self, watch: Watch, leaves: Sequence[Leaf], why: str) -> None:
+        """Go by this watch from now on, also for the calls that are out."""
+        before = [slow.flying for slow in self._slow]
+        self._due = False
+        self._slow = tuple(leaf.watch for leaf in leaves if isinstance(leaf.watch, SlowWatch))
+        super().become(watch, leaves, why)
+        for slow in self._slow:
+            if slow.flying not in before:
+                for flying in before:
+                    slow.flying.update(flying)
+            slow.look = AT_ONCE
+
+    def enter(self) -> Flight | None:
         """A flight for one more call; None if those before it say that it is time to trip."""
         now = self.clock()
-        for slow in self.slow:
-            if slow.flying and slow.overdue(now):
-                self._is_unjudged = True
-        if self._is_unjudged and self.is_due():
+        for slow in self._slow:
+            if now > slow.look:
+                slow.find_late(now)
+                self._judge()
+        if self._due:
             return None
         flight = Flight(self, now)
-        for slow in self.slow:
+        for slow in self._slow:
             slow.flying[flight] = None
         return flight
 
     def is_due(self) -> bool:
-        """Whether it is time to trip."""
-        self._is_unjudged = False
-        return self._holds()
+        """Whether it is time to trip: once it is, it stays so."""
+        return self._due
 
-    def landed(self, flight: Flight) -> None:
+    def _judge(self) -> bool:
+        if self._heir is None and self._watch.holds():
+            self._due = True
+        return self._due
+
+    def landed(self, flight: Flight, failed: bool) -> bool:
         """A call has ended: see how long it took, unless it has been found late before."""
         took = self.clock() - flight.started
-        for slow in self.slow:
-            if slow.flying.pop(flight, slow) is None:
+        is_news = failed or self.run
+        for slow in self._slow:
+            if slow.flying.pop(flight, slow) is None and (took > slow.limit or slow.run):
                 slow.count(took > slow.limit)
+                is_news = True
+        if not is_news:
+            return False
+        return self.failure() if failed else self.success()
 
-    def given_up(self, flight: Flight) -> None:
-        """A call has ended without a verdict: it only counts if it was slow.
-
-        Finalizers call this too: it is judged when the next call comes.
-        """
+    def given_up(self, flight: Flight) -> bool:
+        """A call has ended without a verdict, and counts only if it was slow: whether to trip for it."""
         took = self.clock() - flight.started
-        for slow in self.slow:
+        is_news = False
+        for slow in self._slow:
             if slow.flying.pop(flight, slow) is None and took > slow.limit:
                 slow.count(True)
-        self._is_unjudged = True
+                is_news = True
+        return is_news and self._judge()
 
 
 class Flight:
     """The admission of one call, whose time is taken."""
 
-    __slots__ = ("owner", "started")
+    __slots__ = ("_timed", "started")
     run = True
 
-    def __init__(self, owner: Timed, started: float) -> None:
-        self.owner = owner
+    def __init__(self, timed: Timed, started: float) -> None:
+        self._timed = timed
         self.started = started
+
+    @property
+    def owner(self) -> Evidence:
+        """The evidence that it counts in."""
+        return self._timed.owner
 
     def failure(self) -> bool:
         """It has failed; True if the circuit has to trip."""
-        self.owner.landed(self)
-        return self.owner.failure()
+        return self._timed.landed(self, True)
 
     def success(self) -> bool:
         """It has succeeded; True if the circuit has to trip."""
-        self.owner.landed(self)
-        return self.owner.success()
+        return self._timed.landed(self, False)
+
+    def given_up(self) -> bool:
+        """It has ended without a verdict; True if the circuit has to trip."""
+        return self._timed.given_up(self)

@@ -54,6 +54,15 @@ class Evidence(Admitting, Protocol):
         """How many failures stand against the circuit now."""
         ...
 
+    @property
+    def row(self) -> int:
+        """How many of them came in a row; 0 where that isn't counted."""
+        ...
+
+    def hand_over(self, heir: Evidence) -> None:
+        """Calls that are out count in `heir`, when they end."""
+        ...
+
     def enter(self) -> Admitting | None:
         """The admission of one more call, mostly itself; None if there is none."""
         ...
@@ -66,15 +75,15 @@ class Evidence(Admitting, Protocol):
 class TripRule(Protocol):
     """What evidence is made by, where it isn't a streak."""
 
-    def evidence(self, clock: Callable[[], float]) -> Evidence:
-        """The evidence of a new generation."""
+    def evidence(self, clock: Callable[[], float], before: Evidence | None = None) -> Evidence:
+        """The evidence of a new generation; or of one that goes on, where it was counted in `before`."""
         ...
 
 
 class Streak:
     """Consecutive failures: trips at the `limit`th failure without a success between."""
 
-    __slots__ = ("_next", "epoch", "limit", "run")
+    __slots__ = ("_heir", "_next", "epoch", "limit", "run")
     why: str | None = None
 
     def __init__(self, limit: int, failures: int = 0) -> None:
@@ -82,6 +91,7 @@ class Streak:
         self.epoch = 0  # what a fleet calls the generation; 0 where there is none, or none is known
         self.run = failures > 0
         self._next = itertools.count(failures + 1)
+        self._heir: Evidence | None = None
 
     @property
     def failures(self) -> int:
@@ -91,20 +101,34 @@ class Streak:
 
     def failure(self) -> bool:
         """Count a failure; True if it completes the streak (for a caller that raced, too)."""
+        if self._heir is not None:
+            return self._heir.failure()
         failures = next(self._next)
         self.run = True
         return failures >= self.limit
 
     def success(self) -> bool:
         """End the streak. Its mark goes first: a failure that comes between sets it again."""
+        if self._heir is not None:
+            return self._heir.success()
         self.run = False
         self._next = itertools.count(1)
         return False
 
     @property
-    def owner(self) -> Streak:
-        """Itself."""
-        return self
+    def row(self) -> int:
+        """All of them."""
+        return self.failures
+
+    def hand_over(self, heir: Evidence) -> None:
+        """Calls that are out count in `heir`, when they end."""
+        self._heir = heir
+        self.run = True
+
+    @property
+    def owner(self) -> Evidence:
+        """Itself, or its heir."""
+        return self if self._heir is None else self._heir.owner
 
     def enter(self) -> Streak:
         """Admits every call."""
@@ -113,6 +137,18 @@ class Streak:
     def is_due(self) -> bool:
         """Failures decide, never a call that comes."""
         return False
+
+    def add(self, failed: bool, /) -> bool | None:
+        """As part of a rule: a call has ended; see `Window.add`."""
+        if failed:
+            return self.failure()
+        if self.run:
+            self.success()
+        return None
+
+    def holds(self) -> bool:
+        """As part of a rule: whether the streak is complete."""
+        return self.failures >= self.limit
 
     def __copy__(self) -> Streak:
         return Streak(self.limit, self.failures)
@@ -123,8 +159,11 @@ class Unjudged:
 
     __slots__ = ()
     run = False
-    failures = 0
+    failures = row = 0
     why: str | None = None
+
+    def hand_over(self, heir: Evidence) -> None:
+        """There is nothing that would count."""
 
     @property
     def owner(self) -> Unjudged:
@@ -148,60 +187,77 @@ class Unjudged:
         return False
 
 
-class Window(Protocol):
-    """The latest outcomes: how many there are, and how many of them are bad."""
+class Window:
+    """The latest outcomes: how many there are, how many of them are bad, and whether that is too many."""
 
-    calls: int
-    bad: int
+    __slots__ = ("bad", "calls", "minimum", "share")
 
-    def add(self, bad: bool, /) -> None:
-        """One more has come."""
-        ...
+    def __init__(self, share: float, minimum: int) -> None:
+        self.calls = self.bad = 0
+        self.share = share  # so much of it may not be bad
+        self.minimum = minimum  # so many calls must be in it, before that is asked
+
+    @property
+    def failures(self) -> int:
+        """How many bad ones are in it now."""
+        self.refresh()
+        return self.bad
+
+    def add(self, bad: bool, /) -> bool | None:
+        """One more has come: whether that is too many. None if it isn't, and good ones change nothing."""
+        raise NotImplementedError
+
+    def holds(self) -> bool:
+        """Whether too many are bad now."""
+        self.refresh()
+        return self._is_reached()
 
     def refresh(self) -> None:
         """Let go what is too old."""
-        ...
+
+    def _is_reached(self) -> bool:
+        calls = self.calls
+        return calls >= self.minimum and self.bad / calls >= self.share
 
 
-class LastCalls:
-    """The last `size` outcomes."""
+class LastCalls(Window):
+    """The last `size` outcomes. Once it is full of good ones, another changes nothing."""
 
-    __slots__ = ("_then", "_total", "_turns", "bad", "calls", "size")
+    __slots__ = ("_then", "_total", "_turns", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, share: float, minimum: int) -> None:
+        super().__init__(share, minimum)
         self.size = size
-        self.calls = self.bad = 0
         self._turns = itertools.count()
         self._total = 0  # bad ones, ever
         self._then = [0] * size  # the same, after each of the last `size` outcomes
 
-    def add(self, bad: bool, /) -> None:
+    def add(self, bad: bool, /) -> bool | None:
         """One more has come, and the oldest goes."""
-        turn = next(self._turns)
+        turn, size, then = next(self._turns), self.size, self._then
+        place = turn % size
         if bad:
             self._total += 1
-        total, then, size = self._total, self._then, self.size
-        place = turn % size
-        self.bad = total - then[place]
+        total = self._total
+        self.bad = left = total - then[place]
         then[place] = total
-        if turn < size:
-            self.calls = turn + 1
+        self.calls = calls = turn + 1 if turn < size else size
+        if left > 0:
+            return calls >= self.minimum and left / calls >= self.share
+        return None if calls == size else False
 
-    def refresh(self) -> None:
-        """Outcomes don't age here."""
 
-
-class WithinSeconds:
+class WithinSeconds(Window):
     """The outcomes of the last `seconds`, in steps of a thirtieth of that.
 
     Time is cut in parts of `seconds` / 30, from the clock's zero. The window is the part that runs and
     the 29 before it: an outcome is in it for `seconds` at most, and for 29 thirtieths of that at least.
     """
 
-    __slots__ = ("_bad", "_bad_then", "_calls", "_calls_then", "_clock", "_part", "_width", "bad", "calls")
+    __slots__ = ("_bad", "_bad_then", "_calls", "_calls_then", "_clock", "_part", "_width")
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self.calls = self.bad = 0
+    def __init__(self, seconds: float, clock: Callable[[], float], share: float, minimum: int) -> None:
+        super().__init__(share, minimum)
         self._clock = clock
         self._width = seconds / PARTS
         self._part = int(clock() // self._width)
@@ -209,7 +265,7 @@ class WithinSeconds:
         self._calls_then = [0] * PARTS  # the same, at the end of each of the last parts
         self._bad_then = [0] * PARTS
 
-    def add(self, bad: bool, /) -> None:
+    def add(self, bad: bool, /) -> bool:
         """One more has come."""
         self.refresh()
         self._calls += 1
@@ -217,13 +273,14 @@ class WithinSeconds:
         if bad:
             self._bad += 1
             self.bad += 1
+        return self.bad > 0 and self._is_reached()
 
     def refresh(self) -> None:
         """Let go what is too old."""
         part = int(self._clock() // self._width)
         if part > self._part:
             self._turn(part)
-        place = part % PARTS
+        place = self._part % PARTS
         self.calls = self._calls - self._calls_then[place]
         self.bad = self._bad - self._bad_then[place]
 

@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checks",),  # what users give
     ("waiting", "watches"),  # for how long to stay open; what rules make of calls
     ("policies",),  # when to trip
+    ("tripping",),  # rules as circuits go by them
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
     ("fallback", "last_good", "listening"),  # what stands in; who is told
