@@ -26,6 +26,7 @@ from typing import cast
 
 from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, Judge, logger
+from circuitry.deadline import OverdueError
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
@@ -187,6 +188,8 @@ class Breaker(LockedCircuit):
         """
         if judge is None:
             judge = self.judge
+        if judge is not None and isinstance(error, OverdueError) and not error.is_judged:
+            judge, error.is_judged = CONDEMNED, True  # the deadline is this circuit's own
         if judge is not None or not isinstance(error, Exception):
             outcome = IGNORED if judge is None else judge.error(error)
             if outcome is not FAILURE:
@@ -296,9 +299,9 @@ class Breaker(LockedCircuit):
             self._trip_dropped()
         return super()._current()
 
-    def _configure(self, config: CircuitBreakerConfig) -> None:
+    def _take_on(self, config: CircuitBreakerConfig) -> None:
         self.judge = Judge.of(config)
-        super()._configure(config)
+        super()._take_on(config)
 
     @property
     def failure_count(self) -> int:

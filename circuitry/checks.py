@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from circuitry.errors import ConfigurationError
+from circuitry.kinds import is_async
 
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:
@@ -108,3 +109,27 @@ def check_number(name: str, value: object, least: float, most: float = math.inf)
     if not least <= value <= most:
         refuse(name, value, allowed)
     return float(value)
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """One of several texts.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        refuse(name, value, "one of " + ", ".join(allowed))
+
+
+def check_predicate(name: str, value: object) -> None:
+    """A function of the user's that is called for its answer; or None.
+
+    Raises:
+        ConfigurationError: it can't be called, or is async.
+    """
+    if value is None:
+        return
+    if not callable(value):
+        refuse(name, value, "a callable")
+    if is_async(value):
+        refuse(name, value, "a plain function: nobody would await an async one")

@@ -15,13 +15,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
-from circuitry.checks import check_count, check_fields, check_seconds, refuse, shown
+from circuitry.checks import (
+    check_choice,
+    check_count,
+    check_fields,
+    check_predicate,
+    check_seconds,
+    refuse,
+    shown,
+)
 from circuitry.errors import ConfigurationError
-from circuitry.kinds import is_async
 from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
 from circuitry.policies import ConsecutiveFailures, Last, Rule, SlowCallRate, Within
 from circuitry.tripping import Policy, check_rule, rule_of, rules_in
-from circuitry.waiting import LONGEST_HINT, Backoff, Hint
+from circuitry.waiting import LONGEST_HINT, Backoff, Hint, asked_for_seconds
 
 logger = logging.getLogger("circuitry")
 logger.addHandler(logging.NullHandler())
@@ -118,14 +125,14 @@ class CircuitBreakerConfig:
         probe_timeout = timeout
         if self.probe_timeout is not None:
             probe_timeout = self._settle("probe_timeout", check_seconds("probe_timeout", self.probe_timeout))
-        _check_choice("initial_state", self.initial_state, INITIAL_STATES)
+        check_choice("initial_state", self.initial_state, INITIAL_STATES)
         if self.quorum is not None:
             check_count("quorum", self.quorum)
-        _check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
+        check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
             self._settle(name, _errors(name, getattr(self, name)))
         for name in ("failure_if", "describe_failure", "backoff", "retry_after"):
-            _check_predicate(name, getattr(self, name))
+            check_predicate(name, getattr(self, name))
         for name in ("slow_call_duration", "call_timeout"):
             if getattr(self, name) is not None:
                 self._settle(name, check_seconds(name, getattr(self, name)))
@@ -179,7 +186,26 @@ class CircuitBreakerConfig:
         kept = {name: getattr(self, name) for name in self._named}
         for name in _overruled(settings, kept):
             kept.pop(name, None)
-        return CircuitBreakerConfig(**{**kept, **settings})
+        config = CircuitBreakerConfig(**{**kept, **settings})
+        config.__dict__["_ordered"] = self._ordered
+        return config
+
+    def ordered(self, **settings: Any) -> CircuitBreakerConfig:
+        """The same, where operators say so."""
+        config = self.replace(**settings)
+        config.__dict__["_ordered"] |= settings.keys()
+        return config
+
+    @property
+    def coded_call_timeout(self) -> Seconds | None:
+        """`call_timeout`, unless operators have set it: theirs holds where it can, and is refused nowhere."""
+        return None if "call_timeout" in self._ordered else self.call_timeout
+
+    @property
+    def _ordered(self) -> frozenset[str]:
+        """The settings that operators have given."""
+        ordered: frozenset[str] = self.__dict__.get("_ordered", frozenset())
+        return ordered
 
     def given(self) -> dict[str, Any]:
         """The settings by name."""
@@ -194,9 +220,9 @@ class CircuitBreakerConfig:
         """
         timeout = wait = self.limits.timeout_duration
         if self.backoff is not None:
-            wait = _asked_for_seconds("backoff", self.backoff, timeout, openings, timeout)
+            wait = asked_for_seconds("backoff", self.backoff, timeout, openings, timeout)
         if self.retry_after is not None and outcome is not None:
-            hint = _asked_for_seconds("retry_after", self.retry_after, 0.0, outcome)
+            hint = asked_for_seconds("retry_after", self.retry_after, 0.0, outcome)
             wait = max(wait, min(hint, LONGEST_HINT))
         return wait
 
@@ -228,6 +254,17 @@ SPELLED = (
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
 }
+
+
+def check_changeable(settings: Iterable[str]) -> None:
+    """Refuse settings that can't change while a circuit is at work.
+
+    Raises:
+        ConfigurationError: naming the first of them, or an unknown one.
+    """
+    check_fields(settings, FIELDS)
+    if "failure_if" in settings:
+        raise ConfigurationError("failure_if can't be changed: what is decorated goes by it already")
 
 
 class Judge:
@@ -290,19 +327,6 @@ def _overruled(settings: Iterable[str], kept: Iterable[str]) -> tuple[str, ...]:
     return ("trip",) if "failure_threshold" in settings else ()
 
 
-def _asked_for_seconds(name: str, ask: Callable[..., object], otherwise: float, *args: object) -> float:
-    """What a function of the user's says; `otherwise` if it raises, or says nothing that makes sense."""
-    try:
-        seconds: Any = ask(*args)
-        if seconds is None:
-            return otherwise
-        seconds = float(seconds)
-    except Exception:
-        logger.exception("%s=%r raised", name, ask)
-        return otherwise
-    return seconds if 0 < seconds < math.inf else otherwise
-
-
 def _disagree(name: str, value: object, other: str, other_value: object, why: str) -> NoReturn:
     raise ConfigurationError(f"{name}={shown(value)} and {other}={shown(other_value)} disagree: {why}")
 
@@ -331,20 +355,6 @@ def _is_one_of(types: tuple[type[BaseException], ...], error: BaseException) -> 
     return isinstance(error, types)
 
 
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        refuse(name, value, "one of " + ", ".join(allowed))
-
-
-def _check_predicate(name: str, value: object) -> None:
-    if value is None:
-        return
-    if not callable(value):
-        refuse(name, value, "a callable")
-    if is_async(value):
-        refuse(name, value, "a plain function: nobody would await an async one")
-
-
 def _errors(name: str, value: object) -> object:
     """Exception types as a tuple, a predicate as it is."""
     if value is None:
@@ -355,7 +365,7 @@ def _errors(name: str, value: object) -> object:
     if isinstance(value, Iterable) and not isinstance(value, (str, type)):
         types = tuple(cast("Iterable[object]", value))
     elif callable(value) and not isinstance(value, type):
-        _check_predicate(name, value)
+        check_predicate(name, value)
         return value
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
         refuse(name, given, allowed)

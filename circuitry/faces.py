@@ -160,7 +160,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     def __enter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
-            admission = self.admit()
+            admission = self._for_blocks().admit()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -179,7 +179,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
-            admission = await self.admit_async()
+            admission = await self._for_blocks().admit_async()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -194,6 +194,16 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             next(self.count)
             return False
         return self._left(blocks, frame, held, error)
+
+    def _for_blocks(self) -> CircuitBreaker:
+        """This breaker, unless its code asks for what a block can't have."""
+        deadline = self.config.coded_call_timeout
+        if deadline is not None:
+            raise TypeError(
+                f"circuit {self.name!r} has call_timeout={deadline!r}, and a block can't be stopped "
+                "from outside: put anyio.fail_after or asyncio.timeout in it, or decorate a function"
+            )
+        return self
 
     def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
         return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)

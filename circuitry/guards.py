@@ -24,9 +24,10 @@ from typing import Any, NamedTuple, TypeAlias
 import wrapt
 
 from circuitry.breaker import Breaker
-from circuitry.config import Judge
+from circuitry.config import Judge, Seconds
+from circuitry.deadline import bounded, check_deadline, in_time
 from circuitry.errors import CircuitOpenError
-from circuitry.fallback import Fallback
+from circuitry.fallback import MISSING, Fallback, Missing
 from circuitry.kinds import Kind, check_guardable, kind_of
 from circuitry.last_good import LastGood
 from circuitry.machine import Admission
@@ -49,6 +50,7 @@ class Terms(NamedTuple):
     fallback: Fallback | None = None
     choose: Any = None  # a Callable[..., Breaker], where `breaker` is None
     remember: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None
+    deadline: Seconds | Missing | None = MISSING  # where it says nothing, the breaker does
 
 
 def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
@@ -73,6 +75,10 @@ def check_guard(fn: object, terms: Terms) -> None:
     """
     check_guardable(fn)
     kind, fallback = kind_of(fn), terms.fallback
+    if terms.deadline is not MISSING:
+        check_deadline(fn, kind, terms.deadline)
+    elif terms.breaker is not None:
+        check_deadline(fn, kind, terms.breaker.config.coded_call_timeout)
     if fallback is None:
         return
     if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and isinstance(fallback.call, LastGood):
@@ -90,7 +96,7 @@ def check_guard(fn: object, terms: Terms) -> None:
 
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
-    single, judge, result_failed, fallback, choose, remember = terms
+    single, judge, result_failed, fallback, choose, remember, _ = terms
     skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
@@ -138,15 +144,16 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
-    single, judge, result_failed, fallback, choose, remember = terms
+    single, judge, result_failed, fallback, choose, remember, own = terms
     skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
+    usual = fn if own is None or isinstance(own, Missing) else bounded(fn, own)
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         breaker: Any = single
         if breaker is None:
             breaker = choose(*args, **kwargs)
-        admission: Any = breaker.evidence
+        call, admission = usual, breaker.evidence
         if admission is None:
             if fallback is None:
                 admission = await breaker.admit_async()
@@ -156,8 +163,9 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
                 except CircuitOpenError as rejection:
                     breaker.stood_in(rejection)
                     return await fallback.serve_async(rejection, args, kwargs)
+            call = in_time(fn, usual, own, breaker.config)
         try:
-            result = await (fn(*args, **kwargs) if kwargs else fn(*args))
+            result = await (call(*args, **kwargs) if kwargs else call(*args))
         except BaseException as error:
             outcome = breaker.ended(admission, error, judge)
             if fallback is None or not fallback.serves(outcome, error):
@@ -182,7 +190,7 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a generator function from the first `next` to the end of the iteration."""
-    single, judge, _, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, *_ = terms
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -235,7 +243,7 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard an async generator function from the first `anext` to the end of the iteration."""
-    single, judge, _, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, *_ = terms
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -349,7 +357,7 @@ def _watch(future: Any, permit: Permit, terms: Terms) -> Any:
         if error is not None:
             permit.ended(error, terms.judge)
         elif terms.result_failed is not None and terms.result_failed(future.result()):
-            permit.failure()
+            permit._breaker.failure(permit.take(), None, future.result())
         else:
             permit.success()
 

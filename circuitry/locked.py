@@ -16,10 +16,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
+from typing import Any
 
 from circuitry import machine
 from circuitry.checks import check_name
-from circuitry.config import CircuitBreakerConfig
+from circuitry.config import CircuitBreakerConfig, check_changeable
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
@@ -74,14 +75,22 @@ class LockedCircuit(Listening):
         rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
-        """Set the circuit, and what may be read off it without the machine."""
+        """Set the circuit, and what may be read off it without the machine.
+
+        All of it is worked out first: Ctrl-C strikes between calls, and must not leave a half of it.
+        """
+        evidence: Evidence | None = circuit.evidence
+        enter: Callable[[], Admitting | None] | None = None
+        self._gate.tag(evidence)
+        barrier = machine.barrier(circuit)
+        if self._gate.asleep:
+            evidence = None
+        elif evidence is not None and (self.config.call_timeout is not None or isinstance(evidence, Timed)):
+            enter, evidence = evidence.enter, None
         self._circuit = circuit
-        self._gate.tag(circuit.evidence)
-        evidence = None if self._gate.asleep else circuit.evidence
-        is_timed = isinstance(evidence, Timed)
-        self.evidence = None if is_timed else evidence
-        self.enter = evidence.enter if isinstance(evidence, Timed) else None
-        self._barrier = machine.barrier(circuit)
+        self.evidence = evidence
+        self.enter = enter
+        self._barrier = barrier
 
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
@@ -219,17 +228,45 @@ class LockedCircuit(Listening):
                 self._become(machine.follow(self._circuit, limits, gate.verdict))
         self._announce()
 
-    def _configure(self, config: CircuitBreakerConfig) -> None:
-        """Go by other settings from now on. State, counts and permits in flight are kept."""
+    def reconfigure(self, **settings: Any) -> None:
+        """Go by other settings from now on. State, counts and permits in flight are kept.
+
+        An open circuit keeps its deadline. What is counted stays counted, unless it is counted in another
+        window, or by another limit of what is slow. `initial_state` only matters while nothing has changed
+        the state yet.
+
+        Args:
+            **settings: fields of `CircuitBreakerConfig`, but for `failure_if`, which guards know by heart.
+                The others stay as they are; of those that say when to trip, the later ones hold.
+
+        Raises:
+            ConfigurationError: a setting isn't allowed, and nothing has changed.
+        """
+        check_changeable(settings)
+        before = self.config
+        while not self._configure(before.replace(**settings), before):
+            before = self.config  # somebody else has changed it meanwhile
+
+    def _configure(
+        self, config: CircuitBreakerConfig, in_place_of: CircuitBreakerConfig | None = None
+    ) -> bool:
+        """Go by other settings from now on, if it goes by those that they replace."""
         with self._lock:
+            if in_place_of is not None and in_place_of is not self.config:
+                return False
             begins_anew = self._circuit.generation == 0 and config.initial_state != self.config.initial_state
             old, self.limits = self.limits, config.limits._replace(clock=self._clock)
-            self.config = config
+            self._take_on(config)
             self._become(machine.adjust(self._circuit, old, self.limits))
+            self._show(self._circuit)
             if begins_anew:
                 reason = machine.reason_for(CircuitState(config.initial_state))
                 self._become(machine.administer(self._circuit, self.limits, reason))
         self._announce()
+        return True
+
+    def _take_on(self, config: CircuitBreakerConfig) -> None:
+        self.config = config
 
     def _set_aside(self, state: CircuitState) -> Circuit:
         """For tests: be in `state`, unheard, and give what the circuit was."""

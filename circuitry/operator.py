@@ -25,7 +25,9 @@ from typing import Any, NamedTuple, cast
 from circuitry.checks import check_fields, refuse
 from circuitry.config import DEFAULT, SPELLED, CircuitBreakerConfig
 from circuitry.errors import ConfigurationError
+from circuitry.policies import within
 from circuitry.settings import preset_named
+from circuitry.tripping import window_of
 
 FILE_VARIABLE = "CIRCUITRY_CONFIG"
 REDIS_VARIABLE = "CIRCUITRY_REDIS_URL"
@@ -50,6 +52,14 @@ KEYS = (
 
 #: What a preset says here; the rest of a configuration stays the code's.
 PRESET_FIELDS = ("failure_threshold", "success_threshold", "timeout_duration", "half_open_max_calls")
+
+#: Settings with which each of those that spell out a rule makes sense.
+_BESIDE = {
+    "failure_rate_threshold": 0.5,
+    "slow_call_rate_threshold": 0.5,
+    "slow_call_duration": 1e-9,
+    "window": within(60.0),
+}
 
 Table = Mapping[str, Any]
 
@@ -83,7 +93,8 @@ def read_file(path: str | os.PathLike[str]) -> SettingsFile:
     for name, table in circuits.items():
         where = f"{this}: [circuits.{_quoted(name)}]"
         for key, value in _table(table, where).items():
-            _check(key, value, f"{where} {key}")
+            _check({key: value}, f"{where} {key}")
+        _check(table, where)
     return SettingsFile(circuits, _redis_url(document.get("redis_url"), this))
 
 
@@ -107,7 +118,8 @@ def from_environment(name: str) -> Table:
         if variable.startswith(prefix):
             key = variable.removeprefix(prefix).lower()
             table[key] = _parsed(text)
-            _check(key, table[key], f"environment variable {variable}")
+            _check({key: table[key]}, f"environment variable {variable}")
+    _check(table, f"environment variables {prefix}*")
     return table
 
 
@@ -119,7 +131,7 @@ def variable_part(name: str) -> str:
 def overridden(config: CircuitBreakerConfig, layers: Iterable[Table]) -> CircuitBreakerConfig:
     """`config` with the operators' word before it, layer upon layer."""
     for table in layers:
-        config = config.replace(**_expanded(table))
+        config = config.ordered(**_expanded(table))
     return config
 
 
@@ -134,6 +146,8 @@ def _expanded(table: Table) -> dict[str, Any]:
     """A table's settings, with those of its preset beneath."""
     settings = dict(table)
     preset = settings.pop("preset", None)
+    if isinstance(settings.get("window"), str):
+        settings["window"] = window_of(settings["window"])
     if preset is None:
         return settings
     numbers = preset_named(preset).given()
@@ -143,10 +157,11 @@ def _expanded(table: Table) -> dict[str, Any]:
     return {**preset_numbers, **settings}
 
 
-def _check(key: str, value: object, where: str) -> None:
+def _check(table: Table, where: str) -> None:
+    """Refuse what can't be said, whatever the code says; where it needs a setting beside it, there is one."""
     try:
-        check_fields([key], KEYS)
-        overridden(DEFAULT, [{key: value}])
+        check_fields(table, KEYS)
+        overridden(DEFAULT, [table if table.keys().isdisjoint(SPELLED) else {**_BESIDE, **table}])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 

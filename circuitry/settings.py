@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict
 from circuitry.checks import check_count, check_fields, refuse, shown
 from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Judge, Seconds
 from circuitry.errors import ConfigurationError
-from circuitry.fallback import MISSING, Fallback, fallback_of
+from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
 from circuitry.gate import Gate
 from circuitry.kinds import is_async
 from circuitry.policies import Last, Rule, Within
@@ -75,7 +75,7 @@ class Settings(BreakerSettings, total=False):
 
 JUDGING = ("include", "exclude", "exclude_as", "failure_if")
 #: The fields that are the breaker's own, where a decoration gives them.
-NUMBERS = tuple(name for name in FIELDS if name not in JUDGING)
+NUMBERS = tuple(name for name in FIELDS if name not in (*JUDGING, "call_timeout"))
 STANDING_IN = ("fallback", "fallback_value", "fallback_on")
 BREAKER = ("preset", "config", *FIELDS, "clock", "store", *STANDING_IN)
 DECORATION = (*BREAKER, "key", "max_keys")
@@ -147,6 +147,17 @@ def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge
     """Who judges for a decoration that says something itself; None where its breaker judges."""
     own = {name: settings[name] for name in JUDGING if name in settings}
     return Judge(config.replace(**own)) if own else None
+
+
+def deadline_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Seconds | Missing | None:
+    """What a decoration says itself of the deadline of its calls.
+
+    Raises:
+        ConfigurationError: it isn't allowed, or contradicts the settings of the breaker.
+    """
+    if "call_timeout" not in settings:
+        return MISSING
+    return config.replace(call_timeout=settings["call_timeout"]).call_timeout
 
 
 def stand_in_of(settings: Mapping[str, Any]) -> Fallback | None:

@@ -91,7 +91,7 @@ def rule_of(
     failure_rate_threshold: float | None,
     slow_call_rate_threshold: float | None,
     slow_call_duration: float | timedelta | None,
-    window: Last | Within | int | str | None,
+    window: Last | Within | int | None,
     minimum_calls: int | None,
 ) -> Rule:
     """The rule that these settings spell out.
@@ -102,7 +102,7 @@ def rule_of(
     if window is None:
         window = last(100)
     elif not isinstance(window, (Last, Within)):
-        window = window_of(window) if isinstance(window, str) else last(window)
+        window = last(window)
     if minimum_calls is None:
         minimum_calls = min(20, window.size or 20)
     rules: list[Rule] = []

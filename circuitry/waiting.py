@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email.utils
+import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from circuitry.checks import check_number, check_seconds
+
+logger = logging.getLogger("circuitry")
 
 #: `backoff(openings, timeout_duration)`: seconds. `openings` counts from 1, anew when the circuit has closed.
 Backoff: TypeAlias = Callable[[int, float], float]
@@ -30,9 +34,9 @@ class Exponential:
 
     Args:
         factor: >= 1.
-        maximum: seconds (or a `timedelta`), > 0.
-        jitter: a share, 0 to 1: the wait is drawn from that much below to that much above. It is drawn once,
-            when the circuit opens.
+        maximum: seconds (or a `timedelta`), > 0; it is never less than `timeout_duration`.
+        jitter: a share, 0 to 1: the wait is drawn from that much below to that much above, and never above
+            the maximum. It is drawn once, when the circuit opens.
 
     Raises:
         ConfigurationError: a value isn't allowed.
@@ -50,11 +54,25 @@ class Exponential:
     def __call__(self, openings: int, timeout: float) -> float:
         """Seconds to wait at this opening, counted from 1."""
         maximum = self.maximum if isinstance(self.maximum, (int, float)) else self.maximum.total_seconds()
+        longest = max(maximum, timeout)
         try:
-            wait = min(timeout * self.factor ** (openings - 1), maximum)
+            wait = timeout * self.factor ** (openings - 1)
         except OverflowError:
-            wait = maximum
-        return wait * random.uniform(1 - self.jitter, 1 + self.jitter)
+            wait = longest
+        return min(wait, longest / (1 + self.jitter)) * random.uniform(1 - self.jitter, 1 + self.jitter)
+
+
+def asked_for_seconds(name: str, ask: Callable[..., object], otherwise: float, *args: object) -> float:
+    """What a function of the user's says; `otherwise` if it raises, or says nothing that makes sense."""
+    try:
+        seconds: Any = ask(*args)
+        if seconds is None:
+            return otherwise
+        seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else float(seconds)
+    except Exception:
+        logger.exception("%s=%r raised", name, ask)
+        return otherwise
+    return seconds if 0 < seconds < math.inf else otherwise
 
 
 def retry_after_header(outcome: object) -> float | None:

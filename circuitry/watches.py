@@ -12,6 +12,7 @@ be told: a watch whose answer is None says that another success would change not
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -144,7 +145,7 @@ class AnyWatch:
 
     def holds(self) -> bool:
         """Whether one of them does."""
-        return any([watch.holds() for watch in self.watches])
+        return any(watch.holds() for watch in self.watches)
 
 
 class AllWatch(AnyWatch):
@@ -159,7 +160,11 @@ class AllWatch(AnyWatch):
 
     def holds(self) -> bool:
         """Whether all of them do."""
-        return all([watch.holds() for watch in self.watches])
+        return all(watch.holds() for watch in self.watches)
+
+
+def _pass_on(heir: Evidence, failed: bool, /) -> bool:
+    return heir.failure() if failed else heir.success()
 
 
 class Leaf(NamedTuple):
@@ -189,7 +194,7 @@ class Ruled:
     def hand_over(self, heir: Evidence) -> None:
         """Calls that are out count in `heir`, when they end."""
         self._heir = heir
-        self._add = lambda failed: heir.failure() if failed else heir.success()
+        self._add = functools.partial(_pass_on, heir)
         self.run = True
 
     @property

@@ -32,7 +32,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
     ("fallback", "last_good", "listening"),  # what stands in; who is told
-    ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
+    (
+        "deadline",
+        "locked",
+        "settings",
+    ),  # how long a call may take; the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
     ("permit",),  # leave to make one call, as an object
@@ -67,6 +71,10 @@ INSIDE_FUNCTIONS = {
         "events",
         "anyio",
     ): "only who reads events() in async code needs it; it takes longer to import than we do",
+    (
+        "deadline",
+        "anyio",
+    ): "only who sets call_timeout needs it",
     (
         "redis/wire",
         "redis",

@@ -38,8 +38,17 @@ TWINS = [
 
 #: By the sync twin's name: lines of the sync one alone ("-") and of the async one alone ("+").
 DIFFERENCES = {
-    # A plain function may return what goes on after it; a coroutine function's result is had.
+    # A plain function may return what goes on after it; a coroutine function's result is had, and it
+    # may have a deadline.
     "guard_function": {
+        "-admission: Any = breaker.evidence",
+        "+usual = fn if own is None or isinstance(own, Missing) else bounded(fn, own)",
+        "+call, admission = (usual, breaker.evidence)",
+        "+call = in_time(fn, usual, own, breaker.config)",
+        "-result = fn(*args, **kwargs) if kwargs else fn(*args)",
+        "+result = call(*args, **kwargs) if kwargs else call(*args)",
+        "-single, judge, result_failed, fallback, choose, remember, _ = terms",
+        "+single, judge, result_failed, fallback, choose, remember, own = terms",
         "-plain: type = NoneType",
         "-nonlocal plain",
         "-if result.__class__ is not plain:",
