@@ -188,7 +188,7 @@ class Breaker(LockedCircuit):
         """
         if judge is None:
             judge = self.judge
-        if judge is not None and isinstance(error, OverdueError) and not error.is_judged:
+        if type(error) is OverdueError and not error.is_judged:
             judge, error.is_judged = CONDEMNED, True  # the deadline is this circuit's own
         if judge is not None or not isinstance(error, Exception):
             outcome = IGNORED if judge is None else judge.error(error)

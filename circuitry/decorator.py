@@ -8,11 +8,14 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 from circuitry.blocks import Blocks, BlockType
 from circuitry.config import DEFAULT, Judge, result_test
+from circuitry.deadline import check_deadline
 from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
+from circuitry.fallback import MISSING
 from circuitry.guards import Terms, check_guard
+from circuitry.kinds import kind_of
 from circuitry.machine import Admission
 from circuitry.registry import registry
 from circuitry.settings import (
@@ -63,6 +66,8 @@ class Decoration(metaclass=BlockType):
         judge = judge_of(settings, found.config)
         result_failed = result_test(judge or Judge.of(found.config))
         if isinstance(found, CircuitFamily):
+            if deadline is MISSING:
+                check_deadline(fn, kind_of(under(fn)), found.config.coded_call_timeout)
             terms = Terms(None, judge, result_failed, fallback, found.chooser(settings["key"]))
         else:
             terms = Terms(found, judge, result_failed, fallback)

@@ -145,7 +145,7 @@ class Rule:
 
     def _made(self, clock: Clock) -> Watch:
         """A watch with nothing counted."""
-        return Own(lambda: self.watch(clock), shown(self))
+        return Own(lambda: self.watch(clock), self)
 
     def _tune(self, watch: Any) -> None:
         """Let a watch with such counts go by the numbers of this rule."""

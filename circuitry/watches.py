@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from circuitry.checks import shown
 from circuitry.windows import Admitting, Evidence, Streak, Window
 
 logger = logging.getLogger("circuitry")
@@ -57,9 +58,9 @@ class OwnWatch(Protocol):
 class Own:
     """A watch of the user's own. Its code runs when calls end, and so never under the circuit's lock."""
 
-    def __init__(self, make: Callable[[], OwnWatch], why: str) -> None:
+    def __init__(self, make: Callable[[], OwnWatch], rule: object) -> None:
         self._make = make
-        self._why = why
+        self._rule = rule
         self._made: dict[str, OwnWatch] = {}
         self._held = False
         self.failures = 0  # in a row
@@ -74,7 +75,7 @@ class Own:
             watch.add(failed)
             self._held = bool(watch.holds())
         except Exception:
-            logger.exception("the rule %s raised; taken as not holding", self._why)
+            logger.exception("the rule %s raised; taken as not holding", shown(self._rule))
             self._held = False
         return self._held
 
