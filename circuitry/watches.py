@@ -115,17 +115,20 @@ class SlowWatch:
         if self.window.bad:  # another thread's slow call came between
             self.run = True
 
-    def find_late(self, now: float) -> None:
-        """Count those under way that are late by now."""
+    def find_late(self, now: float) -> bool:
+        """Count those under way that are late by now; whether there are any."""
+        found = False
         try:
             while (flight := next(iter(self.flying), None)) is not None:
                 if now - flight.started <= self.limit:
                     break
                 if self.flying.pop(flight, self) is None:
                     self.count(True)
+                    found = True
         except RuntimeError:  # another thread has just changed it: the next call will look again
-            return
+            return found
         self.look = (now if flight is None else flight.started) + self.limit
+        return found
 
 
 class AnyWatch:
@@ -263,8 +266,7 @@ class Timed(Ruled):
         """A flight for one more call; None if those before it say that it is time to trip."""
         now = self.clock()
         for slow in self._slow:
-            if now > slow.look:
-                slow.find_late(now)
+            if now > slow.look and slow.find_late(now):
                 self._judge()
         if self._due:
             return None

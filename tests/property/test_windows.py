@@ -53,7 +53,9 @@ def test_what_it_calls_no_news_is_none(size, share, minimum, outcomes):
 
 
 @given(st.sampled_from([3.0, 0.1, 7.5, 60.0]), shares, st.integers(1, 5), st.floats(0, 1e6), timed)
-def test_what_is_within_seconds_is_the_parts_of_the_list_that_are_young(seconds, share, minimum, start, moves):
+def test_what_is_within_seconds_is_the_parts_of_the_list_that_are_young(
+    seconds, share, minimum, start, moves
+):
     clock, width, came = ManualClock(start), seconds / 30, []
     window = WithinSeconds(seconds, clock, share, minimum)
     for passed, bad in moves:
