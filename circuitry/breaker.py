@@ -26,7 +26,6 @@ from typing import cast
 
 from circuitry import machine
 from circuitry.config import CircuitBreakerConfig, Judge, logger
-from circuitry.deadline import OverdueError
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
@@ -188,8 +187,6 @@ class Breaker(LockedCircuit):
         """
         if judge is None:
             judge = self.judge
-        if type(error) is OverdueError and not error.is_judged:
-            judge, error.is_judged = CONDEMNED, True  # the deadline is this circuit's own
         if judge is not None or not isinstance(error, Exception):
             outcome = IGNORED if judge is None else judge.error(error)
             if outcome is not FAILURE:

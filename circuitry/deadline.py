@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from circuitry.config import CircuitBreakerConfig, Seconds
+from circuitry.breaker import CONDEMNED, Condemned
+from circuitry.config import CircuitBreakerConfig, Judge, Seconds
 from circuitry.fallback import MISSING, Missing
 from circuitry.kinds import Kind
 
@@ -48,6 +49,14 @@ def in_time(
     if seconds is None or (own is not MISSING and config.coded_call_timeout is not None):
         return usual
     return bounded(fn, seconds)
+
+
+def judge_for(error: BaseException, judge: Judge | None) -> Judge | Condemned | None:
+    """Who judges what a call with a deadline has raised: nobody has to, where it is that of its own circuit."""
+    if isinstance(error, OverdueError) and not error.is_judged:
+        error.is_judged = True
+        return CONDEMNED
+    return judge
 
 
 def check_deadline(fn: object, kind: Kind, deadline: Seconds | Missing | None) -> None:

@@ -25,7 +25,7 @@ import wrapt
 
 from circuitry.breaker import Breaker
 from circuitry.config import Judge, Seconds
-from circuitry.deadline import bounded, check_deadline, in_time
+from circuitry.deadline import bounded, check_deadline, in_time, judge_for
 from circuitry.errors import CircuitOpenError
 from circuitry.fallback import MISSING, Fallback, Missing
 from circuitry.kinds import Kind, check_guardable, kind_of
@@ -153,7 +153,8 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
         breaker: Any = single
         if breaker is None:
             breaker = choose(*args, **kwargs)
-        call, admission = usual, breaker.evidence
+        call = usual
+        admission: Any = breaker.evidence
         if admission is None:
             if fallback is None:
                 admission = await breaker.admit_async()
@@ -167,7 +168,8 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
         try:
             result = await (call(*args, **kwargs) if kwargs else call(*args))
         except BaseException as error:
-            outcome = breaker.ended(admission, error, judge)
+            judged_by = judge if call is fn else judge_for(error, judge)
+            outcome = breaker.ended(admission, error, judged_by)
             if fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)

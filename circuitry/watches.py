@@ -243,7 +243,9 @@ class Ruled:
 class Timed(Ruled):
     """The evidence of a generation that looks at how long calls take."""
 
-    __slots__ = ("_due", "_slow", "clock")
+    __slots__ = ("_due", "_look", "_slow", "clock", "only")
+    #: The one part that takes the time, if there is but one: the usual case goes a shorter way.
+    only: SlowWatch | None
 
     def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -256,21 +258,27 @@ class Timed(Ruled):
         self._due = False
         self._slow = tuple(leaf.watch for leaf in leaves if isinstance(leaf.watch, SlowWatch))
         super().become(watch, leaves, why)
+        self.only = self._slow[0] if len(self._slow) == 1 else None
         for slow in self._slow:
             if slow.flying not in before:
                 for flying in before:
                     slow.flying.update(flying)
             slow.look = AT_ONCE
+        self._look = AT_ONCE  # before this time nothing has to be looked at, unless it is due
 
     def enter(self) -> Flight | None:
         """A flight for one more call; None if those before it say that it is time to trip."""
         now = self.clock()
-        for slow in self._slow:
-            if now > slow.look and slow.find_late(now):
-                self._judge()
+        if now > self._look:
+            for slow in self._slow:
+                if now > slow.look and slow.find_late(now):
+                    self._judge()
+            self._look = min(slow.look for slow in self._slow)
         if self._due:
             return None
-        flight = Flight(self, now)
+        flight = object.__new__(Flight)  # an `__init__` would be a quarter of what all this costs
+        flight.timed = self
+        flight.started = now
         for slow in self._slow:
             slow.flying[flight] = None
         return flight
@@ -310,26 +318,29 @@ class Timed(Ruled):
 class Flight:
     """The admission of one call, whose time is taken."""
 
-    __slots__ = ("_timed", "started")
+    __slots__ = ("started", "timed")
     run = True
-
-    def __init__(self, timed: Timed, started: float) -> None:
-        self._timed = timed
-        self.started = started
+    timed: Timed
+    started: float
 
     @property
     def owner(self) -> Evidence:
         """The evidence that it counts in."""
-        return self._timed.owner
+        return self.timed.owner
 
     def failure(self) -> bool:
         """It has failed; True if the circuit has to trip."""
-        return self._timed.landed(self, True)
+        return self.timed.landed(self, True)
 
     def success(self) -> bool:
         """It has succeeded; True if the circuit has to trip."""
-        return self._timed.landed(self, False)
+        timed = self.timed
+        slow = timed.only
+        if slow is None or slow.run or timed.run or timed.clock() - self.started > slow.limit:
+            return timed.landed(self, False)
+        slow.flying.pop(self, None)  # in time, and nothing is out of order: no news
+        return False
 
     def given_up(self) -> bool:
         """It has ended without a verdict; True if the circuit has to trip."""
-        return self._timed.given_up(self)
+        return self.timed.given_up(self)

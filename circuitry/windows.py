@@ -101,11 +101,11 @@ class Streak:
 
     def failure(self) -> bool:
         """Count a failure; True if it completes the streak (for a caller that raced, too)."""
-        if self._heir is not None:
-            return self._heir.failure()
         failures = next(self._next)
         self.run = True
-        return failures >= self.limit
+        if failures < self.limit:
+            return False
+        return True if self._heir is None else self._heir.failure()
 
     def success(self) -> bool:
         """End the streak. Its mark goes first: a failure that comes between sets it again."""
@@ -123,6 +123,7 @@ class Streak:
     def hand_over(self, heir: Evidence) -> None:
         """Calls that are out count in `heir`, when they end."""
         self._heir = heir
+        self.limit = 0
         self.run = True
 
     @property

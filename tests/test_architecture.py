@@ -36,10 +36,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "deadline",
         "locked",
         "settings",
-    ),  # how long a call may take; the circuit under its lock; the keywords, and whose they are
+    ),  # the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
-    ("permit",),  # leave to make one call, as an object
+    ("deadline", "permit"),  # how long a call may take; leave to make one, as an object
     ("guards",),  # each kind of callable
     ("decorate",),  # how a guard takes a callable's place
     ("faces",),  # CircuitBreaker

@@ -98,7 +98,8 @@ class MachineDriver:
                 if admission.given_up():
                     self.circuit = machine.trip(self.circuit, self.limits, admission.owner, self.now, None)
                 return
-            step = (self.circuit, self.limits, admission, outcome, self.now, cause)
+            told = cause if outcome is Outcome.FAILURE else None
+            step = (self.circuit, self.limits, admission, outcome, self.now, told)
             self.circuit = machine.record(*step)
 
         return end

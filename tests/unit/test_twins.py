@@ -41,9 +41,11 @@ DIFFERENCES = {
     # A plain function may return what goes on after it; a coroutine function's result is had, and it
     # may have a deadline.
     "guard_function": {
-        "-admission: Any = breaker.evidence",
         "+usual = fn if own is None or isinstance(own, Missing) else bounded(fn, own)",
-        "+call, admission = (usual, breaker.evidence)",
+        "+call = usual",
+        "-outcome = breaker.ended(admission, error, judge)",
+        "+judged_by = judge if call is fn else judge_for(error, judge)",
+        "+outcome = breaker.ended(admission, error, judged_by)",
         "+call = in_time(fn, usual, own, breaker.config)",
         "-result = fn(*args, **kwargs) if kwargs else fn(*args)",
         "+result = call(*args, **kwargs) if kwargs else call(*args)",
