@@ -52,7 +52,7 @@ def in_time(
 
 
 def judge_for(error: BaseException, judge: Judge | None) -> Judge | Condemned | None:
-    """Who judges what a call with a deadline has raised: nobody has to, where it is that of its own circuit."""
+    """Who judges what a call with a deadline has raised. Where it is the deadline, it is a failure."""
     if isinstance(error, OverdueError) and not error.is_judged:
         error.is_judged = True
         return CONDEMNED

@@ -12,8 +12,8 @@ from circuitry.deadline import check_deadline
 from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
-from circuitry.family import CircuitFamily
 from circuitry.fallback import MISSING
+from circuitry.family import CircuitFamily
 from circuitry.guards import Terms, check_guard
 from circuitry.kinds import kind_of
 from circuitry.machine import Admission

@@ -32,11 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
     ("fallback", "last_good", "listening"),  # what stands in; who is told
-    (
-        "deadline",
-        "locked",
-        "settings",
-    ),  # the circuit under its lock; the keywords, and whose they are
+    ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
     ("deadline", "permit"),  # how long a call may take; leave to make one, as an object

@@ -11,6 +11,7 @@ import pytest
 
 import circuitry
 import circuitry.integrations.normalizers
+import circuitry.policies
 import circuitry.telemetry.prometheus
 import circuitry.testing
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMetrics
@@ -24,11 +25,13 @@ pytestmark = pytest.mark.core
 ENGINE = {
     "CircuitBreaker": {
         *("admit", "admit_async", "success", "failure", "ignore", "ended", "left_early", "stood_in"),
-        *("count", "evidence", "judge", "totals", "used", "is_as_new"),
+        *("count", "enter", "evidence", "judge", "limits", "totals", "used", "is_as_new"),
     },
     "CircuitFamily": {"chooser"},
     "Permit": {"take", "ended"},
-    "CircuitBreakerConfig": {"limits"},
+    **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
+    **{key: {"watch"} for key in ("MinimumCalls", "SlowCallRate")},
+    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
 }
 
 
@@ -46,6 +49,7 @@ NAMES = [
     (module, name)
     for module in (
         circuitry,
+        circuitry.policies,
         circuitry.testing,
         circuitry.telemetry.prometheus,
         circuitry.integrations.normalizers,

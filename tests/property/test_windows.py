@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,9 +98,9 @@ rates = st.builds(
 )
 trees = st.recursive(
     rates | st.builds(ConsecutiveFailures, st.integers(1, 4)),
-    lambda inner: st.builds(lambda one, other, both: one & other if both else one | other, inner, inner, st.booleans()),
+    lambda inner: st.builds(operator.and_, inner, inner) | st.builds(operator.or_, inner, inner),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 def holds(rule, came, now):

@@ -306,13 +306,13 @@ def test_the_answer_of_an_exception_is_found():
 
 @pytest.mark.parametrize("name", ["status_code", "status", "code"])
 def test_answers_and_exceptions_that_have_it_themselves_are_read(name):
-    class Busy(Exception):
+    class BusyAnswerError(Exception):
         headers = {"Retry-After": "7"}  # noqa: RUF012
 
-    setattr(Busy, name, 503)
-    assert retry_after_header(Busy()) == 7
-    setattr(Busy, name, "503")
-    assert retry_after_header(Busy()) is None
+    setattr(BusyAnswerError, name, 503)
+    assert retry_after_header(BusyAnswerError()) == 7
+    setattr(BusyAnswerError, name, "503")
+    assert retry_after_header(BusyAnswerError()) is None
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_where_the_circuit_has_one_a_sync_function_has_to_say_that_it_wants_none
 def test_blocks_are_refused_with_advice(make_breaker, colour):
     registry.get_or_create("netflix", call_timeout=2)
     for block in (make_breaker(call_timeout=2), circuit("netflix")):
-        with pytest.raises(TypeError, match="a block can't be stopped from outside: put anyio.fail_after"):
+        with pytest.raises(TypeError, match=r"a block can't be stopped from outside: put anyio\.fail_after"):
             colour.block(block)
     with pytest.raises(TypeError, match="call_timeout"):
         colour.block(circuit("search", call_timeout=2))

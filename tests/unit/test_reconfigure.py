@@ -379,8 +379,8 @@ def test_a_reloaded_file_keeps_the_counts(load):
     [
         ("failure_rate_threshold = 0.5", FailureRate(0.5, last(100), 20)),
         ("failure_rate_threshold = 0.5\nwindow = 50", FailureRate(0.5, last(50), 20)),
-        ("failure_rate_threshold = 0.5\nwindow = 'within(2.5)'\nminimum_calls = 500", FailureRate(0.5, within(2.5), 500)),
-        ("failure_rate_threshold = 0.5\nfailure_threshold = 5", FailureRate(0.5, last(100), 20) | ConsecutiveFailures(5)),
+        ("failure_rate_threshold = 1\nwindow = 'within(9)'\nminimum_calls = 9", FailureRate(1, within(9), 9)),
+        ("failure_rate_threshold = 1\nfailure_threshold = 3", FailureRate(1, last(100), 20) | ROW),
         ("slow_call_rate_threshold = 0.5\nslow_call_duration = 2", SlowCallRate(0.5, 2.0, last(100), 20)),
         ("preset = 'pubnub'\nfailure_rate_threshold = 0.5", FailureRate(0.5, last(100), 20)),
     ],

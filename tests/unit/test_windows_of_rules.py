@@ -42,7 +42,8 @@ class TestLastCalls:
 
     def test_and_just_below_it_is_not(self):
         window = LastCalls(10, share=0.31, minimum=10)
-        assert not any([window.add(number < 3) for number in range(10)])
+        answers = [window.add(number < 3) for number in range(10)]
+        assert True not in answers
         assert not window.holds()
 
     def test_a_good_one_that_completes_the_minimum_is_answered_too(self):
