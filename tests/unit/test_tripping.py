@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from circuitry import CircuitBreaker, machine
+from circuitry import CircuitBreaker, CircuitOpenError, machine
 from circuitry.machine import Limits, Rejection
 from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
 from circuitry.windows import Streak
@@ -188,16 +188,10 @@ def test_and_whoever_comes_next_opens_the_circuit(ruled, look):
     next(numbers())
     gc.collect()
     if look == "acquire":
-        with pytest.raises(machine_rejection()):
+        with pytest.raises(CircuitOpenError):
             breaker.acquire()
     else:
         assert breaker.metrics().state == "open"
-
-
-def machine_rejection():
-    from circuitry import CircuitOpenError
-
-    return CircuitOpenError
 
 
 def test_if_the_circuit_went_on_meanwhile_nothing_opens_and_calls_are_cheap_again(ruled):
@@ -346,3 +340,24 @@ def test_evidence_may_refuse_a_call_without_opening_the_circuit():
     after, verdict = machine.admit(circuit, Limits(), 100.0)
     assert after is circuit
     assert verdict == Rejection(machine.CircuitState.CLOSED, 0.0, None)
+
+
+def test_limits_that_no_breaker_has_taken_on_stand_still():
+    assert Limits().clock() == 0.0
+
+
+def test_only_where_time_is_taken_a_call_that_comes_may_be_what_trips(ruled):
+    assert ruled().evidence.is_due() is False
+    unjudged = ruled(initial_state="disabled").evidence
+    assert unjudged.is_due() is False
+    assert unjudged.owner is unjudged
+
+
+def test_of_a_rule_of_ones_own_what_it_last_said_holds_when_a_call_comes(ruled, clock):
+    breaker = ruled(EveryNthFailure(1) & SlowCallRate(0.5, 2.0, window=last(2)))
+    held = breaker.acquire()
+    assert make_calls(breaker, "-") == ["closed"]
+    clock.advance(2.5)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    held.release()

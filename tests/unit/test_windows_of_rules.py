@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuitry.windows import LastCalls, Streak, Unjudged, WithinSeconds
+from circuitry.windows import LastCalls, Streak, Unjudged, Window, WithinSeconds
 
 pytestmark = pytest.mark.core
 
@@ -136,6 +136,11 @@ class TestWithinSeconds:
         clock.advance(1e7)
         window.add(True)
         assert Steps.written == 30
+
+
+def test_what_keeps_nothing_is_no_window():
+    with pytest.raises(NotImplementedError):
+        Window(0.5, 1).add(True)
 
 
 class TestHeirs:
