@@ -83,7 +83,8 @@ class Breaker(LockedCircuit):
         Raises:
             CircuitOpenError: the call is rejected.
         """
-        if self.enter is not None and (flight := self.enter()) is not None:
+        enter = self.enter
+        if enter is not None and (flight := enter()) is not None:
             return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
@@ -98,7 +99,8 @@ class Breaker(LockedCircuit):
 
     async def admit_async(self) -> Admission:
         """The same; differs only where a fleet must be asked."""
-        if self.enter is not None and (flight := self.enter()) is not None:
+        enter = self.enter
+        if enter is not None and (flight := enter()) is not None:
             return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:

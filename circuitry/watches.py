@@ -106,14 +106,13 @@ class SlowWatch:
         """Whether too many are slow."""
         return self.window.holds()
 
-    def count(self, slow: bool) -> None:
-        """How long one more call took is known."""
-        if self.window.add(slow) is not None:
+    def count(self, slow: bool) -> bool:
+        """How long one more call took is known: whether too many are slow."""
+        answer = self.window.add(slow)
+        self.run = answer is not None
+        if answer is None and self.window.bad:  # another thread's slow call came between
             self.run = True
-            return
-        self.run = False
-        if self.window.bad:  # another thread's slow call came between
-            self.run = True
+        return answer is True
 
     def find_late(self, now: float) -> bool:
         """Count those under way that are late by now; whether there are any."""
@@ -279,6 +278,9 @@ class Timed(Ruled):
         flight = object.__new__(Flight)  # an `__init__` would be a quarter of what all this costs
         flight.timed = self
         flight.started = now
+        if self.only is not None:
+            self.only.flying[flight] = None
+            return flight
         for slow in self._slow:
             slow.flying[flight] = None
         return flight
@@ -297,9 +299,8 @@ class Timed(Ruled):
         took = self.clock() - flight.started
         is_news = failed or self.run
         for slow in self._slow:
-            if slow.flying.pop(flight, slow) is None and (took > slow.limit or slow.run):
-                slow.count(took > slow.limit)
-                is_news = True
+            if slow.flying.pop(flight, slow) is None and (slow.run or took > slow.limit):
+                is_news = slow.count(took > slow.limit) or is_news
         if not is_news:
             return False
         return self.failure() if failed else self.success()

@@ -255,39 +255,53 @@ class WithinSeconds(Window):
     the 29 before it: an outcome is in it for `seconds` at most, and for 29 thirtieths of that at least.
     """
 
-    __slots__ = ("_bad", "_bad_then", "_calls", "_calls_then", "_clock", "_part", "_width")
+    __slots__ = (
+        "_bad",
+        "_bad_gone",
+        "_bad_then",
+        "_calls",
+        "_calls_gone",
+        "_calls_then",
+        "_clock",
+        "_part",
+        "_width",
+    )
 
     def __init__(self, seconds: float, clock: Callable[[], float], share: float, minimum: int) -> None:
         super().__init__(share, minimum)
         self._clock = clock
         self._width = seconds / PARTS
-        self._part = int(clock() // self._width)
+        self._part = clock() // self._width  # a whole number; a float is cheaper to come by
         self._calls = self._bad = 0  # ever
+        self._calls_gone = self._bad_gone = 0  # the same, when the window began
         self._calls_then = [0] * PARTS  # the same, at the end of each of the last parts
         self._bad_then = [0] * PARTS
 
     def add(self, bad: bool, /) -> bool:
         """One more has come."""
-        self.refresh()
+        part = self._clock() // self._width
+        if part > self._part:
+            self._turn(part)
         self._calls += 1
-        self.calls += 1
+        self.calls = self._calls - self._calls_gone
         if bad:
             self._bad += 1
-            self.bad += 1
-        return self.bad > 0 and self._is_reached()
+        self.bad = left = self._bad - self._bad_gone
+        return left > 0 and self._is_reached()
 
     def refresh(self) -> None:
         """Let go what is too old."""
-        part = int(self._clock() // self._width)
+        part = self._clock() // self._width
         if part > self._part:
             self._turn(part)
-        place = self._part % PARTS
-        self.calls = self._calls - self._calls_then[place]
-        self.bad = self._bad - self._bad_then[place]
+        self.calls = self._calls - self._calls_gone
+        self.bad = self._bad - self._bad_gone
 
-    def _turn(self, part: int) -> None:
+    def _turn(self, part: float) -> None:
         """Parts have ended: note the totals at the end of each."""
-        for ended in range(max(self._part, part - PARTS), part):
+        now = int(part)
+        for ended in range(max(int(self._part), now - PARTS), now):
             place = ended % PARTS
             self._calls_then[place], self._bad_then[place] = self._calls, self._bad
+        self._calls_gone, self._bad_gone = self._calls_then[now % PARTS], self._bad_then[now % PARTS]
         self._part = part
