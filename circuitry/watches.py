@@ -23,6 +23,7 @@ from circuitry.windows import Admitting, Evidence, Streak, Window
 
 logger = logging.getLogger("circuitry")
 
+_new = object.__new__
 AT_ONCE = -math.inf  # the time of a look that is due already
 
 
@@ -268,18 +269,14 @@ class Timed(Ruled):
     def enter(self) -> Flight | None:
         """A flight for one more call; None if those before it say that it is time to trip."""
         now = self.clock()
-        if now > self._look:
-            for slow in self._slow:
-                if now > slow.look and slow.find_late(now):
-                    self._judge()
-            self._look = min(slow.look for slow in self._slow)
-        if self._due:
+        if now > self._look and self._is_due_at(now):
             return None
-        flight = object.__new__(Flight)  # an `__init__` would be a quarter of what all this costs
+        flight = _new(Flight)  # an `__init__` would be a quarter of what all this costs
         flight.timed = self
         flight.started = now
-        if self.only is not None:
-            self.only.flying[flight] = None
+        only = self.only
+        if only is not None:
+            only.flying[flight] = None
             return flight
         for slow in self._slow:
             slow.flying[flight] = None
@@ -289,9 +286,20 @@ class Timed(Ruled):
         """Whether it is time to trip: once it is, it stays so."""
         return self._due
 
+    def _is_due_at(self, now: float) -> bool:
+        """Look at those under way; whether it is time to trip."""
+        for slow in self._slow:
+            if now > slow.look and slow.find_late(now):
+                self._judge()
+        self._look = min(slow.look for slow in self._slow)
+        if self._due:  # asked after that: another thread may have found it meanwhile
+            self._look = AT_ONCE
+        return self._due
+
     def _judge(self) -> bool:
         if self._heir is None and self._watch.holds():
             self._due = True
+            self._look = AT_ONCE
         return self._due
 
     def landed(self, flight: Flight, failed: bool) -> bool:
@@ -339,7 +347,10 @@ class Flight:
         slow = timed.only
         if slow is None or slow.run or timed.run or timed.clock() - self.started > slow.limit:
             return timed.landed(self, False)
-        slow.flying.pop(self, None)  # in time, and nothing is out of order: no news
+        try:
+            del slow.flying[self]  # in time, and nothing is out of order: no news
+        except KeyError:  # it was late by an earlier limit
+            pass
         return False
 
     def given_up(self) -> bool:

@@ -433,3 +433,16 @@ def test_settings_of_the_environment_that_disagree_are_named(load, monkeypatch):
     monkeypatch.setenv("CIRCUITRY_NETFLIX__MINIMUM_CALLS", "11")
     with pytest.raises(ConfigurationError, match=r"CIRCUITRY_NETFLIX__\*: minimum_calls=11 and window"):
         registry.get_or_create("netflix")
+
+
+def test_what_was_late_by_an_earlier_limit_may_end_in_time_by_the_next(made, clock):
+    breaker = made(trip=SlowCallRate(1.0, slower_than=1.0, window=last(2), minimum_calls=2))
+    held = breaker.acquire()
+    clock.advance(1.5)
+    breaker.acquire().release()  # finds it late
+    breaker.reconfigure(trip=SlowCallRate(1.0, slower_than=9.0, window=last(2), minimum_calls=2))
+    for _ in range(2):
+        breaker.acquire().success()
+    held.success()
+    assert breaker.state == "closed"
+    assert breaker.metrics().successes == 3
