@@ -231,7 +231,7 @@ class Breaker(LockedCircuit):
 
     def _drop_trip(self, admission: Admission) -> None:
         """It is time to trip, and no lock may be taken: who comes next does it, and has to come by."""
-        self.evidence = None
+        self.evidence = self.enter = None
         self._tripping.append(admission)
 
     def _trip_dropped(self) -> None:

@@ -311,11 +311,11 @@ class Story:
         }
 
 
-def limits_in(rule: Any) -> list[float]:
-    """The times after which a call is slow, by the parts of a rule; one for each part."""
+def limits_in(rule: Any) -> set[float]:
+    """The times after which a call is slow, by the parts of a rule."""
     if rule[0] in ("any", "all"):
-        return [limit for part in rule[1:] for limit in limits_in(part)]
-    return [rule[2]] if rule[0] == "slow" else []
+        return set().union(*(limits_in(part) for part in rule[1:]))
+    return {rule[2]} if rule[0] == "slow" else set()
 
 
 class Reference:

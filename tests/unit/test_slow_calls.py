@@ -319,6 +319,23 @@ def test_a_stream_that_is_left_late_was_slow(timed, clock):
     assert breaker.state == "open"
 
 
+def test_and_the_next_call_is_rejected_without_anybody_looking_in_between(timed, clock):
+    breaker = timed()
+
+    @breaker
+    def numbers():
+        yield 1
+        yield 2
+
+    lasting(breaker, clock, 3)
+    stream = numbers()
+    next(stream)
+    clock.advance(3)
+    stream.close()
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+
+
 # -- Combined ----------------------------------------------------------------------------------------------
 
 
