@@ -98,7 +98,7 @@ class Comparison(RuleBasedStateMachine):
     def all_calls_end(self, outcome: Outcome) -> None:
         while self.pending:
             self._end(0, outcome, "gone")
-            self.driver.facts()  # else a stream that is left may close it late, and `failure_rate` begins late
+            self.driver.facts()  # else a stream that is left closes it late, and `failure_rate` begins late
 
     @precondition(lambda self: self.pending)
     @rule(which=numbers, outcome=st.sampled_from([Outcome.IGNORED, Outcome.SUCCESS]), way=numbers)
