@@ -108,6 +108,30 @@ class Contender:
         """One circuit a key, the key being the first argument."""
         return None
 
+    def with_window(self, fn: Fn) -> Fn | None:
+        """A rate of failures in the last 100 calls."""
+        return None
+
+    def with_failing_window(self, fn: Fn) -> Fn | None:
+        """The same; there is always a failure in it."""
+        return None
+
+    def with_time_window(self, fn: Fn) -> Fn | None:
+        """A rate of failures in the last minute."""
+        return None
+
+    def with_slow_calls(self, fn: Fn) -> Fn | None:
+        """A rate of slow calls in the last 100, those in flight among them."""
+        return None
+
+    def with_backoff(self, fn: Fn) -> Fn | None:
+        """A circuit that waits longer each time."""
+        return None
+
+    def with_deadline(self, fn: Fn) -> Fn | None:
+        """Calls that are cancelled after a while."""
+        return None
+
 
 class Bare(Contender):
     """What the call costs by itself. It guards nothing, so every cell is the same."""
@@ -137,6 +161,24 @@ class Bare(Contender):
 
     def named_block(self) -> Timed:
         return Timed(self.guard(fetch), 'op("netflix")')
+
+    def with_window(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_failing_window(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_time_window(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_slow_calls(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_backoff(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_deadline(self, fn: Fn) -> Fn:
+        return self.guard(fn)
 
     def keyed(self, fn: Fn) -> Fn:
         return self.guard(fn)
@@ -264,4 +306,36 @@ class Circuitry(Contender):
 
     def keyed(self, fn: Fn) -> Fn:
         guarded: Fn = self.lib.circuit("platform", key=lambda platform: platform)(fn)
+        return guarded
+
+    def with_window(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(failure_rate_threshold=0.5, window=100, minimum_calls=20)(fn)
+        return guarded
+
+    def with_failing_window(self, fn: Fn) -> Fn:
+        """A failure stays among so many calls that none of those that are timed drives it out."""
+        settings = {"failure_rate_threshold": 0.5, "window": 2_000_000, "minimum_calls": 20}
+        breaker = self.lib.CircuitBreaker("failing", **settings)
+        breaker.acquire().failure()
+        guarded: Fn = breaker(fn)
+        return guarded
+
+    def with_time_window(self, fn: Fn) -> Fn:
+        policies = importlib.import_module("circuitry.policies")
+        guarded: Fn = self.lib.circuit(failure_rate_threshold=0.5, window=policies.within(60))(fn)
+        return guarded
+
+    def with_slow_calls(self, fn: Fn) -> Fn:
+        settings = {"slow_call_rate_threshold": 0.5, "slow_call_duration": 2.0, "window": 100}
+        guarded: Fn = self.lib.circuit(**settings)(fn)
+        return guarded
+
+    def with_backoff(self, fn: Fn) -> Fn:
+        policies = importlib.import_module("circuitry.policies")
+        settings = {"backoff": policies.Exponential(), "retry_after": policies.retry_after_header}
+        guarded: Fn = self.lib.circuit(**settings)(fn)
+        return guarded
+
+    def with_deadline(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(call_timeout=60.0)(fn)
         return guarded

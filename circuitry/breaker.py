@@ -19,6 +19,7 @@ binding of one attribute (`_circuit`, `evidence`, `_last_failure_at`, the listen
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
 from typing import cast
@@ -29,8 +30,9 @@ from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
 from circuitry.locked import LockedCircuit
-from circuitry.machine import WAIVED, Admission, CircuitState, Outcome, Probe, Rejection
+from circuitry.machine import WAIVED, Admission, Circuit, CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.watches import Flight
 
 DEBUG = 10
 CAUSE_LENGTH = 200
@@ -59,7 +61,7 @@ class Breaker(LockedCircuit):
     Safe to use from any number of threads and tasks, under asyncio and trio, at once.
     """
 
-    __slots__ = ("_count_failure", "_count_rejected", "_last_failure_at", "count", "judge")
+    __slots__ = ("_count_failure", "_count_rejected", "_due", "_last_failure_at", "count", "judge")
 
     def __init__(
         self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float] = time.monotonic
@@ -71,6 +73,8 @@ class Breaker(LockedCircuit):
         self._count_failure = self.totals.failures.numbers
         self._count_rejected = self.totals.rejected.numbers
         self._last_failure_at: float | None = None
+        #: The steps that were due where no lock may be taken.
+        self._due: deque[tuple[Admission, Outcome, str | None, object]] = deque()
 
     # -- Admission ---------------------------------------------------------------------------
 
@@ -80,6 +84,9 @@ class Breaker(LockedCircuit):
         Raises:
             CircuitOpenError: the call is rejected.
         """
+        enter = self.enter
+        if enter is not None and (flight := enter()) is not None:
+            return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
             next(self._count_rejected)
@@ -93,6 +100,9 @@ class Breaker(LockedCircuit):
 
     async def admit_async(self) -> Admission:
         """The same; differs only where a fleet must be asked."""
+        enter = self.enter
+        if enter is not None and (flight := enter()) is not None:
+            return flight
         barrier = self._barrier
         if barrier is not None and (left := barrier[0] - self._clock()) > 0:
             next(self._count_rejected)
@@ -111,8 +121,10 @@ class Breaker(LockedCircuit):
         """
         if self._gate.asleep:
             self._wake()
+        if self._due:
+            self._take_due()
         now = self._clock()
-        circuit, limits = self._circuit, self.config.limits
+        circuit, limits = self._circuit, self.limits
         if leave is None:
             if not self._dropped:
                 after, verdict = machine.admit(circuit, limits, now)
@@ -122,6 +134,8 @@ class Breaker(LockedCircuit):
                 return None
         elif not leave.granted:
             return machine.refuse(circuit, leave.retry_after)
+        if circuit.evidence is not None:  # calls in flight may open it
+            limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
             after, verdict = machine.admit(self._circuit, limits, now)
@@ -154,16 +168,20 @@ class Breaker(LockedCircuit):
         next(self.count)
         if admission.run:
             if admission.success():
-                self._record(admission, SUCCESS, None)
+                self._record(admission, SUCCESS)
             elif self._gate is not LOCAL:
                 self._gate.tell(admission, SUCCESS, None)
 
-    def failure(self, admission: Admission, error: BaseException | None) -> None:
+    def failure(self, admission: Admission, error: BaseException | None, result: object = None) -> None:
         """A call that `admission` let through has failed, by `error` or by what it returned."""
-        self.ended(admission, error, CONDEMNED)
+        self.ended(admission, error, CONDEMNED, result)
 
     def ended(
-        self, admission: Admission, error: BaseException | None, judge: Judge | Condemned | None
+        self,
+        admission: Admission,
+        error: BaseException | None,
+        judge: Judge | Condemned | None,
+        result: object = None,
     ) -> Outcome:
         """A call that `admission` let through has raised `error`: record what `judge` makes of it.
 
@@ -180,7 +198,8 @@ class Breaker(LockedCircuit):
         next(self._count_failure)
         self._last_failure_at = unix_seconds()
         if admission.failure():
-            self._record(admission, FAILURE, self._describe(error))
+            said = result if error is None else error
+            self._record(admission, FAILURE, self._describe(error), said)
         elif self._gate is not LOCAL:
             self._gate.tell(admission, FAILURE, self._describe(error))
         if _known_levels.get(DEBUG, True) and logger.isEnabledFor(DEBUG):
@@ -194,8 +213,10 @@ class Breaker(LockedCircuit):
         """A call that `admission` let through has ended without a verdict."""
         self.totals.ignored.add()
         if isinstance(admission, Probe):
-            self._dropped.append((admission, IGNORED, None))
+            self._dropped.append((admission, IGNORED))
             self._gate.nudge()
+        elif isinstance(admission, Flight) and admission.given_up():
+            self._put_off(admission, IGNORED)
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
@@ -204,13 +225,27 @@ class Breaker(LockedCircuit):
         """
         next(self.count)
         if isinstance(admission, Probe):
-            self._dropped.append((admission, SUCCESS, None))
+            self._dropped.append((admission, SUCCESS))
             self._gate.nudge()
         elif admission.run:
-            admission.success()
-            if self._gate is not LOCAL:
-                self._untold.append((admission, SUCCESS, None))
+            if admission.success():
+                self._put_off(admission, SUCCESS)
+            elif self._gate is not LOCAL:
+                self._untold.append((admission, SUCCESS))
                 self._gate.nudge()
+
+    def _put_off(
+        self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
+    ) -> None:
+        """A step is due, and no lock may be taken: who comes next takes it, and has to come by."""
+        self.evidence = self.enter = None
+        self._due.append((admission, outcome, cause, said))
+
+    def _take_due(self) -> None:
+        while self._due:
+            self._record(*self._due.popleft())
+        with self._lock:
+            self._show(self._circuit)
 
     def stood_in(self, error: BaseException) -> None:
         """A fallback is about to stand in for `error`."""
@@ -218,16 +253,29 @@ class Breaker(LockedCircuit):
         if self._on_fallback:
             self._on_fallback.tell(FallbackEvent(self.name, error))
 
-    def _record(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
+    def _limits_for(self, said: object) -> Limits:
+        """The limits for an opening that `said` may bring about: it is drawn now how long it would last."""
+        config, limits = self.config, self.limits
+        if config.backoff is None and config.retry_after is None:
+            return limits
+        return limits._replace(timeout_duration=config.wait(self._circuit.openings + 1, said))
+
+    def _record(
+        self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
+    ) -> None:
         """Take a step that an outcome decides; `_sweep` takes it in turn."""
-        result = admission, outcome, cause
         if self._is_stepping():  # a stream is collected in the midst of a step, and its clean-up has failed
-            self._dropped.append(result)
+            self._put_off(admission, outcome, cause, said)
             return
+        opens = outcome is FAILURE or not isinstance(admission, Probe)
+        limits = self._limits_for(said) if opens else self.limits
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            self._take(result, now)
+            if isinstance(admission, Probe):
+                self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
+            else:
+                self._become(machine.trip(self._circuit, limits, admission.owner, now, cause))
         if self._gate is not LOCAL:
             self._gate.tell(admission, outcome, cause)
         self._announce()
@@ -255,9 +303,14 @@ class Breaker(LockedCircuit):
         circuit = self._circuit
         return circuit.judged is CircuitState.CLOSED and circuit.state == self.config.initial_state
 
-    def _configure(self, config: CircuitBreakerConfig) -> None:
+    def _current(self) -> Circuit:
+        if self._due:
+            self._take_due()
+        return super()._current()
+
+    def _take_on(self, config: CircuitBreakerConfig) -> None:
         self.judge = Judge.of(config)
-        super()._configure(config)
+        super()._take_on(config)
 
     @property
     def failure_count(self) -> int:
@@ -272,12 +325,11 @@ class Breaker(LockedCircuit):
 
     def metrics(self) -> CircuitBreakerMetrics:
         """A snapshot of the circuit and its totals."""
-        if self._gate.asleep:
-            self._wake()
+        self._current()
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            circuit, limits, totals = self._circuit, self.config.limits, self.totals
+            circuit, limits, totals = self._circuit, self.limits, self.totals
             counters = (totals.successes, totals.failures, totals.ignored)
             successes, failures, ignored = [counter.read() for counter in counters]
             snapshot = CircuitBreakerMetrics(

@@ -15,9 +15,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
+from circuitry.checks import (
+    check_choice,
+    check_count,
+    check_fields,
+    check_predicate,
+    check_seconds,
+    refuse,
+    shown,
+)
 from circuitry.errors import ConfigurationError
-from circuitry.kinds import is_async
 from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
+from circuitry.policies import ConsecutiveFailures, Last, Rule, SlowCallRate, Within
+from circuitry.tripping import Policy, check_rule, rule_of, rules_in
+from circuitry.waiting import LONGEST_HINT, Backoff, Hint, asked_for_seconds
 
 logger = logging.getLogger("circuitry")
 logger.addHandler(logging.NullHandler())
@@ -35,10 +46,23 @@ class CircuitBreakerConfig:
 
     Args:
         failure_threshold: consecutive failures that open the circuit, >= 1.
+        trip: when to open, in place of `failure_threshold`: a rule of `circuitry.policies`.
+        failure_rate_threshold: share of failures that opens the circuit, > 0 and <= 1. This and the next
+            four are `trip` spelled out; with `failure_threshold` beside them either opens it.
+        slow_call_rate_threshold: share of slow calls that opens the circuit, > 0 and <= 1.
+        slow_call_duration: seconds (or a `timedelta`), > 0: a call that takes longer is slow.
+        window: `last(calls)`, `within(seconds)` or a number of calls; by default the last 100.
+        minimum_calls: so many calls must be in the window, >= 1; by default 20, or as many as fit.
         success_threshold: successful probes that close it again, >= 1; may exceed
             `half_open_max_calls`.
         timeout_duration: seconds (or a `timedelta`), > 0, that an open circuit waits for its
             first probe.
+        backoff: how long the circuit stays open: `Exponential(...)`, or a function of how often it has opened
+            since it was last closed, and of `timeout_duration`, that returns seconds.
+        retry_after: a hint from the dependency: a function of the exception, or of the result that was a
+            failure, that returns seconds or None. It makes the wait longer, by 300 s at most.
+        call_timeout: seconds (or a `timedelta`), > 0, that a call of an async function may take; then it is
+            cancelled, and `TimeoutError` is raised and counts as a failure. None is without end.
         half_open_max_calls: probes in flight at once, >= 1.
         probe_timeout: seconds (or a `timedelta`), > 0, after which a probe without a result
             loses its slot; None means as long as `timeout_duration`.
@@ -58,8 +82,17 @@ class CircuitBreakerConfig:
     """
 
     failure_threshold: int = 5
+    trip: Rule | None = None
+    failure_rate_threshold: float | None = None
+    slow_call_rate_threshold: float | None = None
+    slow_call_duration: Seconds | None = None
+    window: Last | Within | int | None = None
+    minimum_calls: int | None = None
     success_threshold: int = 3
     timeout_duration: Seconds = 30.0
+    backoff: Backoff | None = None
+    retry_after: Hint | None = None
+    call_timeout: Seconds | None = None
     half_open_max_calls: int = 3
     probe_timeout: Seconds | None = None
     initial_state: str = "closed"
@@ -69,15 +102,21 @@ class CircuitBreakerConfig:
     exclude_as: str = "ignored"
     failure_if: Callable[[Any], object] | None = None
     describe_failure: Callable[[BaseException], str] | None = None
+    #: The rule that all of it makes; None for consecutive failures alone.
+    rule: Rule | None = field(init=False, repr=False)
     #: The numbers in the machine's form.
     limits: Limits = field(init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:
 
         def __new__(cls, **settings: object) -> CircuitBreakerConfig:
-            """Refuse unknown settings in the same words as wrong ones."""
+            """Refuse unknown settings in the same words as wrong ones, and note which were given."""
             check_fields(settings, FIELDS)
-            return object.__new__(cls)
+            config = object.__new__(cls)
+            if len(settings) == len(FIELDS):  # dataclasses.replace() names them all
+                settings = {name for name, value in settings.items() if value != getattr(cls, name)}
+            config.__dict__["_named"] = frozenset(settings)
+            return config
 
     def __post_init__(self) -> None:
         for name in ("failure_threshold", "success_threshold", "half_open_max_calls"):
@@ -86,16 +125,46 @@ class CircuitBreakerConfig:
         probe_timeout = timeout
         if self.probe_timeout is not None:
             probe_timeout = self._settle("probe_timeout", check_seconds("probe_timeout", self.probe_timeout))
-        _check_choice("initial_state", self.initial_state, INITIAL_STATES)
+        check_choice("initial_state", self.initial_state, INITIAL_STATES)
         if self.quorum is not None:
             check_count("quorum", self.quorum)
-        _check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
+        check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
             self._settle(name, _errors(name, getattr(self, name)))
-        for name in ("failure_if", "describe_failure"):
-            _check_predicate(name, getattr(self, name))
-        numbers = (self.failure_threshold, self.success_threshold, timeout, self.half_open_max_calls)
-        self._settle("limits", Limits(*numbers, probe_timeout))
+        for name in ("failure_if", "describe_failure", "backoff", "retry_after"):
+            check_predicate(name, getattr(self, name))
+        for name in ("slow_call_duration", "call_timeout"):
+            if getattr(self, name) is not None:
+                self._settle(name, check_seconds(name, getattr(self, name)))
+        call_timeout = cast("float | None", self.call_timeout)
+        rule = self._settle("rule", self._rule())
+        for part in rules_in(rule) if rule is not None else ():
+            if isinstance(part, SlowCallRate) and part.limit > (call_timeout or math.inf):
+                _disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
+        streak, policy = self.failure_threshold, None if rule is None else Policy(rule, shown(rule))
+        if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
+            streak, policy = rule.threshold, None
+        numbers = (streak, self.success_threshold, timeout, self.half_open_max_calls, probe_timeout)
+        self._settle("limits", Limits(*numbers, policy))
+
+    def _rule(self) -> Rule | None:
+        """What `trip`, or the settings that spell it out, come to."""
+        spelled = [name for name in SPELLED if getattr(self, name) is not None]
+        beside = ["failure_threshold"] if "failure_threshold" in self._named else []
+        if self.trip is not None:
+            for name in (*beside, *spelled):
+                _disagree("trip", self.trip, name, getattr(self, name), "trip= says all of it")
+            return check_rule("trip", self.trip)
+        if not spelled:
+            return None
+        rule = rule_of(**{name: getattr(self, name) for name in SPELLED})
+        return rule | ConsecutiveFailures(self.failure_threshold) if beside else rule
+
+    @property
+    def _named(self) -> frozenset[str]:
+        """The settings that were given, rather than left at their default."""
+        named: frozenset[str] = self.__dict__["_named"]
+        return named
 
     def _settle(self, name: str, value: Any) -> Any:
         object.__setattr__(self, name, value)
@@ -109,16 +178,53 @@ class CircuitBreakerConfig:
         return f"CircuitBreakerConfig({', '.join(told)})"
 
     def replace(self, **settings: Any) -> CircuitBreakerConfig:
-        """A copy with other settings.
+        """A copy with other settings. Of those that say when to trip, the later ones hold.
 
         Raises:
             ConfigurationError: a setting is unknown or its value isn't allowed.
         """
-        return CircuitBreakerConfig(**{**self.given(), **settings})
+        kept = {name: getattr(self, name) for name in self._named}
+        for name in _overruled(settings, kept):
+            kept.pop(name, None)
+        config = CircuitBreakerConfig(**{**kept, **settings})
+        config.__dict__["_ordered"] = self._ordered
+        return config
+
+    def ordered(self, **settings: Any) -> CircuitBreakerConfig:
+        """The same, where operators say so."""
+        config = self.replace(**settings)
+        config.__dict__["_ordered"] |= settings.keys()
+        return config
+
+    @property
+    def coded_call_timeout(self) -> Seconds | None:
+        """`call_timeout`, unless operators have set it: theirs holds where it can, and is refused nowhere."""
+        return None if "call_timeout" in self._ordered else self.call_timeout
+
+    @property
+    def _ordered(self) -> frozenset[str]:
+        """The settings that operators have given."""
+        ordered: frozenset[str] = self.__dict__.get("_ordered", frozenset())
+        return ordered
 
     def given(self) -> dict[str, Any]:
         """The settings by name."""
         return {name: getattr(self, name) for name in FIELDS}
+
+    def wait(self, openings: int, outcome: object) -> float:
+        """Seconds for which the circuit stays open this time. Runs the user's code.
+
+        Args:
+            openings: how often it has opened since it was last closed, this time included.
+            outcome: the exception that opened it, or the result; None if none did.
+        """
+        timeout = wait = self.limits.timeout_duration
+        if self.backoff is not None:
+            wait = asked_for_seconds("backoff", self.backoff, timeout, openings, timeout)
+        if self.retry_after is not None and outcome is not None:
+            hint = asked_for_seconds("retry_after", self.retry_after, 0.0, outcome)
+            wait = max(wait, min(hint, LONGEST_HINT))
+        return wait
 
     @classmethod
     def platform_api(cls, **settings: Any) -> CircuitBreakerConfig:
@@ -136,9 +242,29 @@ class CircuitBreakerConfig:
         return PRESETS["embedding_service"].replace(**settings)
 
 
+#: `trip`, spelled out.
+SPELLED = (
+    "failure_rate_threshold",
+    "slow_call_rate_threshold",
+    "slow_call_duration",
+    "window",
+    "minimum_calls",
+)
+
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
 }
+
+
+def check_changeable(settings: Iterable[str]) -> None:
+    """Refuse settings that can't change while a circuit is at work.
+
+    Raises:
+        ConfigurationError: naming the first of them, or an unknown one.
+    """
+    check_fields(settings, FIELDS)
+    if "failure_if" in settings:
+        raise ConfigurationError("failure_if can't be changed: what is decorated goes by it already")
 
 
 class Judge:
@@ -187,38 +313,22 @@ class Judge:
         return self._failure_if is not None and _asked("failure_if", self._failure_if, result)
 
 
-def is_unnameable(char: str) -> bool:
-    """Control characters, and halves of a surrogate pair."""
-    code = ord(char)
-    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
-
-
 def result_test(judge: Judge | None) -> Callable[[object], bool] | None:
     """What returned values are tested by, if at all."""
     return judge.result_failed if judge is not None and judge.judges_results else None
 
 
-def check_fields(settings: Iterable[str], allowed: Iterable[str]) -> None:
-    """Refuse unknown settings.
-
-    Raises:
-        ConfigurationError: naming the first unknown one, and all that are allowed.
-    """
-    known = list(allowed)
-    for name in settings:
-        if name not in known:
-            raise ConfigurationError(f"unknown setting {name!r}: allowed are {', '.join(known)}")
+def _overruled(settings: Iterable[str], kept: Iterable[str]) -> tuple[str, ...]:
+    """Which of the settings that say when to trip are void, once `settings` are said beside `kept`."""
+    if "trip" in settings:
+        return ("failure_threshold", *SPELLED)
+    if not set(SPELLED).isdisjoint(settings):
+        return ("trip",) if not set(SPELLED).isdisjoint(kept) else ("trip", "failure_threshold")
+    return ("trip",) if "failure_threshold" in settings else ()
 
 
-def check_name(name: object) -> str:
-    """A circuit's name: any text but the empty one, without control characters.
-
-    Raises:
-        ConfigurationError: it isn't.
-    """
-    if not isinstance(name, str) or not name or any(map(is_unnameable, name)):
-        refuse("name", name, "a text that isn't empty and has no control characters")
-    return name
+def _disagree(name: str, value: object, other: str, other_value: object, why: str) -> NoReturn:
+    raise ConfigurationError(f"{name}={shown(value)} and {other}={shown(other_value)} disagree: {why}")
 
 
 def _asked(name: str, predicate: Callable[[Any], object], value: object) -> bool:
@@ -245,66 +355,6 @@ def _is_one_of(types: tuple[type[BaseException], ...], error: BaseException) -> 
     return isinstance(error, types)
 
 
-def shown(value: object) -> str:
-    """A value in a message: short, and without an error of its own."""
-    try:
-        text = repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def refuse(name: str, value: object, allowed: str) -> NoReturn:
-    """Say what is wrong with a setting.
-
-    Raises:
-        ConfigurationError: naming the field, the value and what is allowed.
-    """
-    raise ConfigurationError(f"{name}={shown(value)} is not allowed: it must be {allowed}")
-
-
-def check_count(name: str, value: object) -> None:
-    """Refuse what isn't a whole number >= 1.
-
-    Raises:
-        ConfigurationError: it isn't.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        refuse(name, value, "a whole number >= 1")
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        refuse(name, value, "one of " + ", ".join(allowed))
-
-
-def _check_predicate(name: str, value: object) -> None:
-    if value is None:
-        return
-    if not callable(value):
-        refuse(name, value, "a callable")
-    if is_async(value):
-        refuse(name, value, "a plain function: nobody would await an async one")
-
-
-def check_seconds(name: str, value: object) -> float:
-    """A duration in seconds.
-
-    Raises:
-        ConfigurationError: it isn't a number or a timedelta, or isn't > 0 and finite.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
-    try:
-        seconds = float(seconds)
-    except OverflowError:
-        seconds = math.inf
-    if not 0 < seconds < math.inf:
-        refuse(name, value, "a number of seconds or a timedelta, > 0 and finite")
-    return seconds
-
-
 def _errors(name: str, value: object) -> object:
     """Exception types as a tuple, a predicate as it is."""
     if value is None:
@@ -315,7 +365,7 @@ def _errors(name: str, value: object) -> object:
     if isinstance(value, Iterable) and not isinstance(value, (str, type)):
         types = tuple(cast("Iterable[object]", value))
     elif callable(value) and not isinstance(value, type):
-        _check_predicate(name, value)
+        check_predicate(name, value)
         return value
     if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
         refuse(name, given, allowed)

@@ -8,11 +8,14 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 from circuitry.blocks import Blocks, BlockType
 from circuitry.config import DEFAULT, Judge, result_test
+from circuitry.deadline import check_deadline
 from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
+from circuitry.fallback import MISSING
 from circuitry.family import CircuitFamily
 from circuitry.guards import Terms, check_guard
+from circuitry.kinds import kind_of
 from circuitry.machine import Admission
 from circuitry.registry import registry
 from circuitry.settings import (
@@ -20,6 +23,8 @@ from circuitry.settings import (
     STANDING_IN,
     Settings,
     check_settings,
+    config_of,
+    deadline_of,
     given_of,
     judge_of,
     stand_in_of,
@@ -54,14 +59,20 @@ class Decoration(metaclass=BlockType):
         """
         settings = self._settings
         fallback = stand_in_of(settings)
-        check_guard(under(fn), Terms(None, judge_of(settings, DEFAULT), fallback=fallback))
+        given = config_of(settings) or DEFAULT
+        first = Terms(None, judge_of(settings, DEFAULT), fallback=fallback, deadline=given.call_timeout)
+        check_guard(under(fn), first)
         found = self._circuit_for(fn)  # last: what is refused has taken no name
+        deadline = deadline_of(settings, found.config)
         judge = judge_of(settings, found.config)
         result_failed = result_test(judge or Judge.of(found.config))
         if isinstance(found, CircuitFamily):
+            if deadline is MISSING:
+                check_deadline(fn, kind_of(under(fn)), found.config.coded_call_timeout)
             terms = Terms(None, judge, result_failed, fallback, found.chooser(settings["key"]))
         else:
             terms = Terms(found, judge, result_failed, fallback)
+        terms = terms._replace(deadline=deadline)
         return decorate(fn, terms, found)
 
     def _circuit_for(self, fn: object) -> CircuitBreaker | CircuitFamily:
@@ -80,7 +91,7 @@ class Decoration(metaclass=BlockType):
             breaker = self._found()
         admission: Admission | None = breaker.evidence
         if admission is None:
-            admission = breaker.admit()
+            admission = breaker._for_blocks().admit()
         frame, blocks = calling_frame(1), self._blocks
         if breaker.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -105,7 +116,7 @@ class Decoration(metaclass=BlockType):
             breaker = self._found()
         admission: Admission | None = breaker.evidence
         if admission is None:
-            admission = await breaker.admit_async()
+            admission = await breaker._for_blocks().admit_async()
         frame, blocks = calling_frame(1), self._blocks
         if breaker.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -148,6 +159,8 @@ class Decoration(metaclass=BlockType):
             )
         if self._settings.get("failure_if") is not None:
             raise TypeError("a block can't use failure_if=: it returns nothing; raise an exception in it")
+        if self._settings.get("call_timeout") is not None:
+            raise TypeError("a block can't use call_timeout=: put anyio.fail_after or asyncio.timeout in it")
         for setting in self._settings:
             if setting in ("key", *STANDING_IN):
                 raise TypeError(
@@ -173,7 +186,7 @@ def circuit(target: Any = None, /, **settings: Any) -> Any:
             is named "module.qualname".
         settings: of the breaker: `preset` or `config`, fields of `CircuitBreakerConfig` beside
             them, `clock`, `store`. Of this decoration: `include`, `exclude`, `exclude_as`,
-            `failure_if`; `fallback` or `fallback_value`, `fallback_on`; `key` for a family of
+            `failure_if`; `call_timeout`; `fallback` or `fallback_value`, `fallback_on`; `key` for a family of
             circuits, one for each value of `key(*args, **kwargs)`, and `max_keys` (1000).
 
     Returns:

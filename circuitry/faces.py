@@ -10,7 +10,8 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.config import DEFAULT, CircuitBreakerConfig, Judge, check_fields, refuse, result_test
+from circuitry.checks import check_fields, refuse
+from circuitry.config import DEFAULT, CircuitBreakerConfig, Judge, result_test
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
 from circuitry.gate import LOCAL
@@ -159,8 +160,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     def __enter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
-            self._check_block()
-            admission = self.admit()
+            admission = self._for_blocks().admit()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -179,8 +179,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
     async def __aenter__(self) -> CircuitBreaker:
         admission: Admission | None = self.evidence
         if admission is None:
-            self._check_block()
-            admission = await self.admit_async()
+            admission = await self._for_blocks().admit_async()
         frame, blocks = calling_frame(1), self._blocks
         if self.fallback is None and frame not in blocks:
             blocks[frame] = admission
@@ -196,20 +195,28 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
             return False
         return self._left(blocks, frame, held, error)
 
-    def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
-        return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
-
-    def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
-        """The beginning of a block in a `frame` that is in one already; or a refusal."""
-        self._check_block()
-        blocks[frame] = Nested(admission, blocks[frame])
-
-    def _check_block(self) -> None:
+    def _for_blocks(self) -> CircuitBreaker:
+        """This breaker, unless its code asks for what a block can't have."""
         if self.fallback is not None:
             raise TypeError(
                 f"circuit {self.name!r} has a fallback, and nothing could run in place of a block's lines: "
                 "decorate a function, or catch CircuitOpenError around the block"
             )
+        deadline = self.config.coded_call_timeout
+        if deadline is not None:
+            raise TypeError(
+                f"circuit {self.name!r} has call_timeout={deadline!r}, and a block can't be stopped "
+                "from outside: put anyio.fail_after or asyncio.timeout in it, or decorate a function"
+            )
+        return self
+
+    def _leave(self, frame: FrameType, error: BaseException | None) -> Literal[False]:
+        return self._left(self._blocks, frame, self._blocks.pop(frame, None), error)
+
+    def _enter(self, blocks: Blocks, frame: FrameType, admission: Admission) -> None:
+        """The beginning of a block in a `frame` that is in one already; or a refusal."""
+        self._for_blocks()
+        blocks[frame] = Nested(admission, blocks[frame])
 
     def _left(
         self,

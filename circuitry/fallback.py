@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, cast
 
-from circuitry.config import shown
+from circuitry.checks import shown
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import kind_of
 from circuitry.machine import Outcome
@@ -119,3 +119,17 @@ def _from(own: Exception, error: BaseException) -> Exception:
     if own is not error and own.__cause__ is None:
         own.__cause__ = error
     return own
+
+
+async def each_of(items: Any) -> AsyncGenerator[Any, None]:
+    """The items of an iterable of either colour; it is closed if they are left early."""
+    if not hasattr(items, "__aiter__"):
+        for item in items:
+            yield item
+        return
+    try:
+        async for item in items:
+            yield item
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()

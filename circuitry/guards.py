@@ -25,9 +25,10 @@ from typing import Any, NamedTuple, TypeAlias
 import wrapt
 
 from circuitry.breaker import Breaker
-from circuitry.config import Judge
+from circuitry.config import Judge, Seconds
+from circuitry.deadline import bounded, check_deadline, in_time, judge_for
 from circuitry.errors import CircuitOpenError
-from circuitry.fallback import Fallback
+from circuitry.fallback import MISSING, Fallback, Missing, each_of
 from circuitry.kinds import Kind, check_guardable, kind_of
 from circuitry.last_good import LastGood
 from circuitry.machine import Admission
@@ -51,6 +52,7 @@ class Terms(NamedTuple):
     fallback: Fallback | None = None
     choose: Any = None  # a Callable[..., Breaker], where `breaker` is None
     remember: Callable[..., None] | None = None
+    deadline: Seconds | Missing | None = MISSING  # where it says nothing, the breaker does
 
 
 def guard(fn: Callable[..., Any], terms: Terms) -> Guard:
@@ -75,6 +77,10 @@ def check_guard(fn: object, terms: Terms) -> None:
     """
     check_guardable(fn)
     kind, fallback = kind_of(fn), terms.fallback
+    if terms.deadline is not MISSING:
+        check_deadline(fn, kind, terms.deadline)
+    elif terms.breaker is not None:
+        check_deadline(fn, kind, terms.breaker.config.coded_call_timeout)
     if fallback is None:
         return
     if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR) and isinstance(fallback.call, LastGood):
@@ -92,7 +98,7 @@ def check_guard(fn: object, terms: Terms) -> None:
 
 def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a plain function, and what it returns if that goes on after it."""
-    single, judge, result_failed, fallback, choose, remember = terms
+    single, judge, result_failed, fallback, choose, remember, _ = terms
     skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
     plain: type = NoneType  # the class of the last result that was complete in itself
@@ -128,7 +134,7 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
         if count is not None and not admission.run:
             next(count)
         elif result_failed is not None and result_failed(result):
-            breaker.failure(admission, None)
+            breaker.failure(admission, None, result)
         else:
             breaker.success(admission)
             if remember is not None:
@@ -140,14 +146,16 @@ def guard_function(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a coroutine function: nothing happens, and nothing is rejected, before it is awaited."""
-    single, judge, result_failed, fallback, choose, remember = terms
+    single, judge, result_failed, fallback, choose, remember, own = terms
     skips = not (choose or remember or result_failed)
     count = single.count if skips else None  # None: nothing can be skipped
+    usual = fn if own is None or isinstance(own, Missing) else bounded(fn, own)
 
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         breaker: Any = single
         if breaker is None:
             breaker = choose(*args, **kwargs)
+        call = usual
         admission: Any = breaker.evidence
         if admission is None:
             if fallback is None:
@@ -158,10 +166,12 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
                 except CircuitOpenError as rejection:
                     breaker.stood_in(rejection)
                     return await fallback.serve_async(rejection, args, kwargs)
+            call = in_time(fn, usual, own, breaker.config)
         try:
-            result = await (fn(*args, **kwargs) if kwargs else fn(*args))
+            result = await (call(*args, **kwargs) if kwargs else call(*args))
         except BaseException as error:
-            outcome = breaker.ended(admission, error, judge)
+            judged_by = judge if call is fn else judge_for(error, judge)
+            outcome = breaker.ended(admission, error, judged_by)
             if fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)
@@ -169,7 +179,7 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
         if count is not None and not admission.run:
             next(count)
         elif result_failed is not None and result_failed(result):
-            breaker.failure(admission, None)
+            breaker.failure(admission, None, result)
         else:
             breaker.success(admission)
             if remember is not None:
@@ -184,7 +194,7 @@ def guard_coroutine(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard a generator function from the first `next` to the end of the iteration."""
-    single, judge, _, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, *_ = terms
 
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -237,7 +247,7 @@ def guard_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
 
 def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
     """Guard an async generator function from the first `anext` to the end of the iteration."""
-    single, judge, _, fallback, choose, _ = terms
+    single, judge, _, fallback, choose, *_ = terms
 
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         breaker: Breaker = single if choose is None else choose(*args, **kwargs)
@@ -249,7 +259,7 @@ def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
                 if fallback is None:
                     raise
                 breaker.stood_in(rejection)
-                async with aclosing(_each(await fallback.serve_async(rejection, args, kwargs))) as items:
+                async with aclosing(each_of(await fallback.serve_async(rejection, args, kwargs))) as items:
                     async for item in items:
                         yield item
                 return
@@ -281,25 +291,11 @@ def guard_async_generator(fn: Callable[..., Any], terms: Terms) -> Guard:
             if begun or fallback is None or not fallback.serves(outcome, error):
                 raise
             breaker.stood_in(error)
-            async with aclosing(_each(await fallback.serve_async(error, args, kwargs))) as items:
+            async with aclosing(each_of(await fallback.serve_async(error, args, kwargs))) as items:
                 async for item in items:
                     yield item
 
     return guarded
-
-
-async def _each(items: Any) -> AsyncGenerator[Any, None]:
-    """The items of an iterable of either colour; it is closed if they are left early."""
-    if not hasattr(items, "__aiter__"):
-        for item in items:
-            yield item
-        return
-    try:
-        async for item in items:
-            yield item
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 _GUARDS = {
@@ -352,7 +348,7 @@ def _watch(future: Any, permit: Permit, terms: Terms, call: Call) -> Any:
         if error is not None:
             permit.ended(error, terms.judge)
         elif terms.result_failed is not None and terms.result_failed(future.result()):
-            permit.failure()
+            permit._breaker.failure(permit.take(), None, future.result())
         else:
             permit.success()
             if terms.remember is not None:

@@ -11,7 +11,8 @@ from datetime import timedelta
 from types import MethodType
 from typing import Any, NamedTuple
 
-from circuitry.config import check_count, check_seconds, logger, refuse
+from circuitry.checks import check_count, check_seconds, refuse
+from circuitry.config import logger
 from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.kinds import is_async
 

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from circuitry.config import check_count, logger
+from circuitry.checks import check_count
+from circuitry.config import logger
 from circuitry.events import (
     EventStream,
     FailureEvent,

@@ -16,20 +16,28 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
-from typing import TypeAlias
+from typing import Any
 
 from circuitry import machine
-from circuitry.config import CircuitBreakerConfig, check_name
+from circuitry.checks import check_name
+from circuitry.config import CircuitBreakerConfig, check_changeable
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import Admission, Circuit, CircuitState, FleetVerdict, Outcome, Probe, Reason
+from circuitry.machine import (
+    Admission,
+    Circuit,
+    CircuitState,
+    FleetVerdict,
+    Limits,
+    Outcome,
+    Probe,
+    Reason,
+)
 from circuitry.metrics import Totals
-from circuitry.windows import Evidence
-
-#: What admitted a call, how it ended, and why.
-Result: TypeAlias = tuple[Admission, Outcome, str | None]
+from circuitry.watches import Timed
+from circuitry.windows import Admitting, Evidence
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -46,13 +54,19 @@ class LockedCircuit(Listening):
         "_gate",
         "_untold",
         "config",
+        "enter",
         "evidence",
+        "limits",
         "name",
         "totals",
     )
 
+    config: CircuitBreakerConfig
+    limits: Limits
     #: What admits calls at once: the evidence of the present generation, or None.
     evidence: Evidence | None
+    #: Where each call needs an admission of its own: what gives it, or None.
+    enter: Callable[[], Admitting | None] | None
     #: Until when every call is rejected at once, and why; or None.
     _barrier: tuple[float, str | None] | None
 
@@ -62,43 +76,43 @@ class LockedCircuit(Listening):
         self.config = config
         self.totals = Totals()
         self._clock = clock
+        self.limits = config.limits._replace(clock=clock)
         self._gate: Gate = LOCAL
-        self._dropped: deque[Result] = deque()
-        self._untold: deque[Result] = deque()  # what the gate hasn't heard of
-        self._show(machine.new(config.limits, CircuitState(config.initial_state)))
+        self._dropped: deque[tuple[Probe, Outcome]] = deque()
+        self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
+        self._show(machine.new(self.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
     def _show(self, circuit: Circuit) -> None:
-        """Set the circuit, and what may be read off it without the machine: at once, also for Ctrl-C."""
-        self._gate.tag(circuit.evidence)
-        evidence = None if self._gate.asleep else circuit.evidence
+        """Set the circuit, and what may be read off it without the machine.
+
+        All of it is worked out first: Ctrl-C strikes between calls, and must not leave a half of it.
+        """
+        evidence: Evidence | None = circuit.evidence
+        enter: Callable[[], Admitting | None] | None = None
+        self._gate.tag(evidence)
         barrier = machine.barrier(circuit)
-        self._circuit, self.evidence, self._barrier = circuit, evidence, barrier
+        if self._gate.asleep:
+            evidence = None
+        elif evidence is not None and (self.config.call_timeout is not None or isinstance(evidence, Timed)):
+            enter, evidence = evidence.enter, None
+        self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
 
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
         while self._dropped:
-            result = self._dropped.popleft()
-            self._take(result, now)
+            probe, outcome = self._dropped.popleft()
+            self._become(machine.record(self._circuit, self.limits, probe, outcome, now))
             if self._gate is not LOCAL:
-                self._untold.append(result)
-
-    def _take(self, result: Result, now: float) -> None:
-        """Take the step that a result decides. Its evidence has been told before: it only trips."""
-        admission, outcome, cause = result
-        limits = self.config.limits
-        if isinstance(admission, Probe):
-            self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
-        elif outcome is Outcome.FAILURE:
-            self._become(machine.trip(self._circuit, limits, admission, now, cause))
+                self._untold.append((probe, outcome))
 
     def _tell_gate(self) -> None:
         """Pass on what was swept in: the gate is told outside of the lock, like everybody."""
         while self._untold:
             with self._lock:
                 untold = [self._untold.popleft() for _ in range(len(self._untold))]
-            for result in untold:
-                self._gate.tell(*result)
+            for admission, outcome in untold:
+                self._gate.tell(admission, outcome, None)
 
     def _announce(self) -> None:
         """Tell the gate and the listeners what is new."""
@@ -170,7 +184,7 @@ class LockedCircuit(Listening):
         with self._lock:
             self._sweep(now)
             if not unless():
-                self._become(machine.follow(self._circuit, self.config.limits, verdict))
+                self._become(machine.follow(self._circuit, self.limits, verdict))
 
     # -- Administration --------------------------------------------------------------------------
 
@@ -214,7 +228,7 @@ class LockedCircuit(Listening):
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            limits = self.config.limits
+            limits = self.limits
             if of_fleet:  # in one step: what the fleet says is followed before both, or after
                 gate.order(reason)
             self._become(machine.administer(self._circuit, limits, reason, of_fleet=of_fleet))
@@ -222,16 +236,45 @@ class LockedCircuit(Listening):
                 self._become(machine.follow(self._circuit, limits, verdict))
         self._announce()
 
-    def _configure(self, config: CircuitBreakerConfig) -> None:
-        """Go by other settings from now on. State, counts and permits in flight are kept."""
+    def reconfigure(self, **settings: Any) -> None:
+        """Go by other settings from now on. State, counts and permits in flight are kept.
+
+        An open circuit keeps its deadline. What is counted stays counted, unless it is counted in another
+        window, or by another limit of what is slow. `initial_state` only matters while nothing has changed
+        the state yet.
+
+        Args:
+            **settings: fields of `CircuitBreakerConfig`, but for `failure_if`, which guards know by heart.
+                The others stay as they are; of those that say when to trip, the later ones hold.
+
+        Raises:
+            ConfigurationError: a setting isn't allowed, and nothing has changed.
+        """
+        check_changeable(settings)
+        before = self.config
+        while not self._configure(before.replace(**settings), before):
+            before = self.config  # somebody else has changed it meanwhile
+
+    def _configure(
+        self, config: CircuitBreakerConfig, in_place_of: CircuitBreakerConfig | None = None
+    ) -> bool:
+        """Go by other settings from now on, if it goes by those that they replace."""
         with self._lock:
+            if in_place_of is not None and in_place_of is not self.config:
+                return False
             begins_anew = self._circuit.generation == 0 and config.initial_state != self.config.initial_state
-            self.config = config
-            machine.adjust(self._circuit, config.limits)
+            old, self.limits = self.limits, config.limits._replace(clock=self._clock)
+            self._take_on(config)
+            self._become(machine.adjust(self._circuit, old, self.limits))
+            self._show(self._circuit)
             if begins_anew:
                 reason = machine.reason_for(CircuitState(config.initial_state))
-                self._become(machine.administer(self._circuit, config.limits, reason))
+                self._become(machine.administer(self._circuit, self.limits, reason))
         self._announce()
+        return True
+
+    def _take_on(self, config: CircuitBreakerConfig) -> None:
+        self.config = config
 
     def _set_aside(self, state: CircuitState) -> Circuit:
         """For tests: be in `state`, unheard, and give what the circuit was."""
@@ -239,7 +282,7 @@ class LockedCircuit(Listening):
         with self._lock:
             self._sweep(now)
             kept = self._circuit
-            self._show(machine.staged(self.config.limits, state, next(_stages), now))
+            self._show(machine.staged(self.limits, state, next(_stages), now))
         return kept
 
     def _put_back(self, kept: Circuit) -> None:

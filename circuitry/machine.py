@@ -18,10 +18,11 @@ House rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, StrEnum
 from typing import NamedTuple, TypeAlias
 
-from circuitry.windows import Evidence, Streak, Unjudged
+from circuitry.windows import Admitting, Evidence, Streak, TripRule, Unjudged
 
 
 class CircuitState(StrEnum):
@@ -73,14 +74,21 @@ ADMINISTRATIVE: dict[Reason, CircuitState] = {
 }
 
 
+def _no_clock() -> float:
+    """The clock of limits that no breaker has taken on yet."""
+    return 0.0
+
+
 class Limits(NamedTuple):
-    """The numbers that the steps go by; durations in seconds."""
+    """What the steps go by; durations in seconds. `rule` is in place of `failure_threshold`."""
 
     failure_threshold: int = 5
     success_threshold: int = 3
     timeout_duration: float = 30.0
     half_open_max_calls: int = 3
     probe_timeout: float = 30.0
+    rule: TripRule | None = None
+    clock: Callable[[], float] = _no_clock  # for a rule's evidence: the machine itself doesn't ask
 
 
 class Slot(NamedTuple):
@@ -111,7 +119,7 @@ class Probe(NamedTuple):
 
 
 #: What an admitted call brings back with its outcome: its probe, or the evidence it counts in.
-Admission: TypeAlias = Probe | Evidence
+Admission: TypeAlias = Probe | Admitting
 
 #: The admission of a call that a shadow would have rejected: it counts nowhere.
 WAIVED = Unjudged()
@@ -155,6 +163,7 @@ class Circuit(NamedTuple):
     probes: int = 0  # half_open: how many were admitted, to number them
     fleet_mode: CircuitState | None = None
     followed: bool = False  # this generation was begun by a fleet, not by this circuit
+    openings: int = 0  # how often it has opened by its own judgement since it was last closed
 
     @property
     def order(self) -> CircuitState | None:
@@ -180,7 +189,12 @@ def reason_for(state: CircuitState) -> Reason:
 def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admission | Rejection]:
     """May a call go out now? Its admission, or why not."""
     if circuit.evidence is not None:
-        return circuit, circuit.evidence
+        admission = circuit.evidence.enter()
+        if admission is not None:
+            return circuit, admission
+        if not circuit.evidence.is_due():
+            return circuit, refuse(circuit, 0.0)
+        circuit = trip(circuit, limits, circuit.evidence, now, circuit.evidence.why)
     if circuit.judged is CircuitState.OPEN and now >= circuit.deadline:
         circuit = _enter(circuit, Reason.TIMED_OUT, cause=circuit.cause)
     if circuit.judged is CircuitState.HALF_OPEN and vacant(circuit, limits, now):
@@ -218,18 +232,18 @@ def record(
         if admission.generation != circuit.generation:
             return circuit
         return _probed(circuit, limits, admission, outcome, now, cause)
-    if outcome is Outcome.FAILURE and admission.failure():
-        return trip(circuit, limits, admission, now, cause)
-    if outcome is Outcome.SUCCESS:
-        admission.success()
-    return circuit
+    trips = outcome is not Outcome.IGNORED and (
+        admission.failure() if outcome is Outcome.FAILURE else admission.success()
+    )
+    return trip(circuit, limits, admission.owner, now, cause) if trips else circuit
 
 
 def trip(circuit: Circuit, limits: Limits, evidence: Evidence, now: float, cause: str | None) -> Circuit:
     """Open the circuit, if it is still the generation whose evidence demands it."""
     if circuit.evidence is not evidence:
         return circuit
-    return _enter(circuit, Reason.TRIPPED, deadline=now + limits.timeout_duration, cause=cause)
+    deadline = now + limits.timeout_duration
+    return _enter(circuit, Reason.TRIPPED, deadline=deadline, cause=cause or evidence.why)
 
 
 def administer(circuit: Circuit, limits: Limits, reason: Reason, *, of_fleet: bool = False) -> Circuit:
@@ -268,6 +282,7 @@ def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
         cause=verdict.cause if judged is not CircuitState.CLOSED else None,
         fleet_mode=verdict.mode,
         followed=True,
+        openings=circuit.openings if judged is not CircuitState.CLOSED else 0,
     )
 
 
@@ -280,10 +295,22 @@ def staged(limits: Limits, state: CircuitState, generation: int, now: float) -> 
     return Circuit(state, None, generation, reason, deadline=deadline)
 
 
-def adjust(circuit: Circuit, limits: Limits) -> None:
-    """Let a closed generation go by other limits from its next outcome on."""
-    if isinstance(circuit.evidence, Streak):
-        circuit.evidence.limit = limits.failure_threshold
+def adjust(circuit: Circuit, old: Limits, limits: Limits) -> Circuit:
+    """Let a circuit go by other limits from its next outcome on.
+
+    What is counted stays counted, but for what another rule counts in another way.
+    """
+    evidence = circuit.evidence
+    if isinstance(evidence, Streak) and limits.rule is None:
+        evidence.limit = limits.failure_threshold
+        return circuit
+    if evidence is None or isinstance(evidence, Unjudged) or old.rule == limits.rule:
+        return circuit
+    if limits.rule is not None:
+        return circuit._replace(evidence=limits.rule.evidence(limits.clock, evidence))
+    streak = Streak(limits.failure_threshold, evidence.row)
+    evidence.hand_over(streak)
+    return circuit._replace(evidence=streak)
 
 
 def in_flight(circuit: Circuit, now: float) -> tuple[Slot, ...]:
@@ -317,8 +344,9 @@ def _enter(
 ) -> Circuit:
     """Go through the table: the next generation, with nothing left of the last."""
     judged, generation = TRANSITIONS[circuit.judged, reason], circuit.generation + 1
-    fleet_mode = circuit.fleet_mode
-    return Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause, fleet_mode=fleet_mode)
+    openings = 0 if judged is CircuitState.CLOSED else circuit.openings + (judged is CircuitState.OPEN)
+    here = Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause)
+    return here._replace(fleet_mode=circuit.fleet_mode, openings=openings)
 
 
 def _mode_of(state: CircuitState) -> CircuitState | None:
@@ -344,6 +372,8 @@ def _evidence(order: CircuitState | None, limits: Limits) -> Evidence | None:
         return None
     if order is CircuitState.DISABLED:
         return Unjudged()
+    if limits.rule is not None:
+        return limits.rule.evidence(limits.clock)
     return Streak(limits.failure_threshold)
 
 
@@ -363,6 +393,6 @@ def _probed(
         return _enter(circuit, Reason.PROBE_FAILED, deadline=deadline, cause=cause)
     successes = circuit.successes + (outcome is Outcome.SUCCESS)
     if successes >= limits.success_threshold:
-        return _enter(circuit, Reason.RECOVERED, evidence=Streak(limits.failure_threshold))
+        return _enter(circuit, Reason.RECOVERED, evidence=_evidence(None, limits))
     slots = tuple(slot for slot in circuit.slots if slot.number != probe.number)
     return circuit._replace(successes=successes, slots=slots)

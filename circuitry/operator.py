@@ -22,9 +22,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from circuitry.config import DEFAULT, CircuitBreakerConfig, check_fields, check_name, refuse
+from circuitry.checks import check_fields, check_name, refuse
+from circuitry.config import DEFAULT, SPELLED, CircuitBreakerConfig
 from circuitry.errors import ConfigurationError
+from circuitry.policies import within
 from circuitry.settings import preset_named
+from circuitry.tripping import window_of
 
 FILE_VARIABLE = "CIRCUITRY_CONFIG"
 REDIS_VARIABLE = "CIRCUITRY_REDIS_URL"
@@ -33,8 +36,14 @@ REDIS_VARIABLE = "CIRCUITRY_REDIS_URL"
 KEYS = (
     "preset",
     "failure_threshold",
+    "failure_rate_threshold",
+    "slow_call_rate_threshold",
+    "slow_call_duration",
+    "window",
+    "minimum_calls",
     "success_threshold",
     "timeout_duration",
+    "call_timeout",
     "half_open_max_calls",
     "probe_timeout",
     "initial_state",
@@ -43,6 +52,14 @@ KEYS = (
 
 #: What a preset says here; the rest of a configuration stays the code's.
 PRESET_FIELDS = ("failure_threshold", "success_threshold", "timeout_duration", "half_open_max_calls")
+
+#: Settings with which each of those that spell out a rule makes sense.
+_BESIDE = {
+    "failure_rate_threshold": 0.5,
+    "slow_call_rate_threshold": 0.5,
+    "slow_call_duration": 1e-9,
+    "window": within(60.0),
+}
 
 Table = Mapping[str, Any]
 
@@ -78,7 +95,8 @@ def read_file(path: str | os.PathLike[str]) -> SettingsFile:
         where = f"{this}: [circuits.{_quoted(name)}]"
         _in_place(where, check_name, name)
         for key, value in _table(table, where).items():
-            _check(key, value, f"{where} {key}")
+            _check({key: value}, f"{where} {key}")
+        _check(table, where)
     return SettingsFile(circuits, _redis_url(document.get("redis_url"), this), this)
 
 
@@ -107,7 +125,8 @@ def from_environment(name: str) -> Table:
         if variable.startswith(prefix):
             key = variable.removeprefix(prefix).lower()
             table[key] = _parsed(text)
-            _check(key, table[key], f"environment variable {variable}")
+            _check({key: table[key]}, f"environment variable {variable}")
+    _check(table, f"environment variables {prefix}*")
     return table
 
 
@@ -119,7 +138,7 @@ def variable_part(name: str) -> str:
 def overridden(config: CircuitBreakerConfig, layers: Iterable[Table]) -> CircuitBreakerConfig:
     """`config` with the operators' word before it, layer upon layer."""
     for table in layers:
-        config = config.replace(**_expanded(table))
+        config = config.ordered(**_expanded(table))
     return config
 
 
@@ -134,15 +153,22 @@ def _expanded(table: Table) -> dict[str, Any]:
     """A table's settings, with those of its preset beneath."""
     settings = dict(table)
     preset = settings.pop("preset", None)
+    if isinstance(settings.get("window"), str):
+        settings["window"] = window_of(settings["window"])
     if preset is None:
         return settings
     numbers = preset_named(preset).given()
-    return {**{name: numbers[name] for name in PRESET_FIELDS}, **settings}
+    preset_numbers = {name: numbers[name] for name in PRESET_FIELDS}
+    if not settings.keys().isdisjoint(SPELLED):
+        del preset_numbers["failure_threshold"]  # a rate is in place of it, unless it is given here too
+    return {**preset_numbers, **settings}
 
 
-def _check(key: str, value: object, where: str) -> None:
-    _in_place(where, check_fields, [key], KEYS)
-    _in_place(where, overridden, DEFAULT, [{key: value}])
+def _check(table: Table, where: str) -> None:
+    """Refuse what can't be said, whatever the code says; where it needs a setting beside it, there is one."""
+    _in_place(where, check_fields, table, KEYS)
+    beside: Table = {} if table.keys().isdisjoint(SPELLED) else _BESIDE
+    _in_place(where, overridden, DEFAULT, [{**beside, **table}])
 
 
 def _in_place(where: str, check: Callable[..., object], *args: object) -> None:

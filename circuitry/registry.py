@@ -10,17 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
-from circuitry.config import (
-    DEFAULT,
-    FIELDS,
-    PRESETS,
-    CircuitBreakerConfig,
-    check_count,
-    check_fields,
-    check_name,
-    refuse,
-    shown,
-)
+from circuitry.checks import check_count, check_fields, check_name, refuse, shown
+from circuitry.config import DEFAULT, FIELDS, PRESETS, CircuitBreakerConfig, check_changeable
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily
@@ -32,9 +23,20 @@ from circuitry.settings import Given, Store, check_store, given_of
 class Entry:
     """What the registry knows of a name: its circuit, and what the code has said of it, if anything."""
 
-    def __init__(self, circuit: CircuitBreaker | CircuitFamily, given: Given) -> None:
+    def __init__(
+        self,
+        circuit: CircuitBreaker | CircuitFamily,
+        given: Given,
+        changed: CircuitBreakerConfig | None = None,
+    ) -> None:
         self.circuit = circuit
         self.given = given
+        self.changed = changed  # what `reconfigure` has made of it
+
+    @property
+    def now(self) -> Given:
+        """What is said now: nobody who repeats what was given contradicts a change."""
+        return self.given if self.changed is None else {**self.given, "config": self.changed}
 
 
 class Contents(NamedTuple):
@@ -46,7 +48,7 @@ class Contents(NamedTuple):
 
 
 #: Tells a circuit of its settings.
-Change: TypeAlias = Callable[[], None]
+Change: TypeAlias = Callable[[], object]
 
 
 class CircuitRegistry(LockHolder):
@@ -210,7 +212,8 @@ class CircuitRegistry(LockHolder):
             raise ConfigurationError(
                 f"circuit {name!r} exists already: only who names it first can give {min(late)}="
             )
-        changes = list(self._changes(Entry(entry.circuit, given), self._operators_file()))
+        settled = Entry(entry.circuit, given, entry.changed)
+        changes = list(self._changes(settled, self._operators_file()))
         entry.given = given
         return changes
 
@@ -226,7 +229,7 @@ class CircuitRegistry(LockHolder):
 
         def make(member: str) -> CircuitBreaker:
             entry = self._entries.get(name)
-            now = entry.given if entry is not None and entry.circuit is family else given
+            now = entry.now if entry is not None and entry.circuit is family else given
             return self._make_breaker(member, now, name)
 
         family = CircuitFamily(
@@ -251,6 +254,29 @@ class CircuitRegistry(LockHolder):
         with self._lock:
             changes = [change for entry in self._entries.values() for change in self._changes(entry, file)]
             self._file = file
+        _carry_out(changes)
+
+    def reconfigure(self, name: str, **settings: Any) -> None:
+        """Change settings of a circuit, or of all members of a family, while it is at work.
+
+        It stands for the code's word from now on: operators' settings go before it. State, counts and
+        permits in flight are kept: see `CircuitBreaker.reconfigure`.
+
+        Args:
+            name: the circuit's, or the family's. For one member of a family use the member's own method.
+            **settings: fields of `CircuitBreakerConfig`, but for `failure_if`.
+
+        Raises:
+            KeyError: there is no circuit of this name.
+            ConfigurationError: a setting isn't allowed, and nothing has changed.
+        """
+        check_changeable(settings)
+        with self._lock:
+            entry = self._entries[name]
+            config: CircuitBreakerConfig = entry.now.get("config", DEFAULT)
+            changed = Entry(entry.circuit, entry.given, config.replace(**settings))
+            changes = list(self._changes(changed, self._operators_file()))
+            entry.changed = changed.changed
         _carry_out(changes)
 
     def configure(self, *, store: Store | None = None) -> None:
@@ -309,7 +335,7 @@ class CircuitRegistry(LockHolder):
 
     def _changes(self, entry: Entry, file: operator.SettingsFile) -> Iterator[Change]:
         """What to tell a circuit, and what a family and its members."""
-        circuit, given = entry.circuit, entry.given
+        circuit, given = entry.circuit, entry.now
         members: Iterable[CircuitBreaker]
         families: tuple[str, ...] = ()
         if isinstance(circuit, CircuitFamily):

@@ -10,22 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from circuitry.config import (
-    FIELDS,
-    PRESETS,
-    CircuitBreakerConfig,
-    Errors,
-    Judge,
-    Seconds,
-    check_count,
-    check_fields,
-    refuse,
-    shown,
-)
+from circuitry.checks import check_count, check_fields, refuse, shown
+from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Judge, Seconds
 from circuitry.errors import ConfigurationError
-from circuitry.fallback import MISSING, Fallback, fallback_of
+from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
 from circuitry.gate import Gate
 from circuitry.kinds import is_async
+from circuitry.policies import Last, Rule, Within
+from circuitry.waiting import Backoff, Hint
 
 
 class Store(Protocol):
@@ -40,8 +32,17 @@ class NumberSettings(TypedDict, total=False):
     """The fields of `CircuitBreakerConfig`."""
 
     failure_threshold: int
+    trip: Rule | None
+    failure_rate_threshold: float | None
+    slow_call_rate_threshold: float | None
+    slow_call_duration: Seconds | None
+    window: Last | Within | int | None
+    minimum_calls: int | None
     success_threshold: int
     timeout_duration: Seconds
+    backoff: Backoff | None
+    retry_after: Hint | None
+    call_timeout: Seconds | None
     half_open_max_calls: int
     probe_timeout: Seconds | None
     initial_state: str
@@ -74,7 +75,7 @@ class Settings(BreakerSettings, total=False):
 
 JUDGING = ("include", "exclude", "exclude_as", "failure_if")
 #: The fields that are the breaker's own, where a decoration gives them.
-NUMBERS = tuple(name for name in FIELDS if name not in JUDGING)
+NUMBERS = tuple(name for name in FIELDS if name not in (*JUDGING, "call_timeout"))
 STANDING_IN = ("fallback", "fallback_value", "fallback_on")
 BREAKER = ("preset", "config", *FIELDS, "clock", "store", *STANDING_IN)
 DECORATION = (*BREAKER, "key", "max_keys")
@@ -146,6 +147,17 @@ def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge
     """Who judges for a decoration that says something itself; None where its breaker judges."""
     own = {name: settings[name] for name in JUDGING if name in settings}
     return Judge(config.replace(**own)) if own else None
+
+
+def deadline_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Seconds | Missing | None:
+    """What a decoration says itself of the deadline of its calls.
+
+    Raises:
+        ConfigurationError: it isn't allowed, or contradicts the settings of the breaker.
+    """
+    if "call_timeout" not in settings:
+        return MISSING
+    return config.replace(call_timeout=settings["call_timeout"]).call_timeout
 
 
 def stand_in_of(settings: Mapping[str, Any]) -> Fallback | None:

@@ -25,13 +25,17 @@ ROOT = Path(circuitry.__file__).parent
 #: The floor of each room: a module, or a package whose modules may use each other. Ground floor first.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
+    ("checks",),  # what users give
+    ("waiting", "watches"),  # for how long to stay open; what rules make of calls
+    ("policies",),  # when to trip
+    ("tripping",),  # rules as circuits go by them
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
     ("fallback", "last_good", "listening"),  # what stands in; who is told
     ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
-    ("permit",),  # leave to make one call, as an object
+    ("deadline", "permit"),  # how long a call may take; leave to make one, as an object
     ("guards",),  # each kind of callable
     ("decorate",),  # how a guard takes a callable's place
     ("faces",),  # CircuitBreaker
@@ -64,6 +68,10 @@ INSIDE_FUNCTIONS = {
         "anyio",
     ): "only who reads events() in async code needs it; it takes longer to import than we do",
     (
+        "deadline",
+        "anyio",
+    ): "only who sets call_timeout needs it",
+    (
         "redis/wire",
         "redis",
     ): "the extra: without it the store is there, and says what is missing",
@@ -75,7 +83,10 @@ BY_MODULE = {
 }
 
 #: The pure ones know no clock, lock, thread or I/O.
-PURE = {"machine": {"enum", "typing", "circuitry.windows"}, "windows": {"collections", "itertools", "typing"}}
+PURE = {
+    "machine": {"collections.abc", "enum", "typing", "circuitry.windows"},
+    "windows": {"collections.abc", "itertools", "typing"},
+}
 
 MOST_LINES = 400
 

@@ -21,7 +21,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast, runtime_checkable
 
 from circuitry import CircuitBreaker, CircuitBreakerError
-from circuitry.config import Judge, check_count, check_seconds
+from circuitry.checks import check_count, check_seconds
+from circuitry.config import Judge
 from circuitry.forking import LockHolder, rearm_after_fork
 
 if TYPE_CHECKING:

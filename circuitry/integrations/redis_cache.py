@@ -32,7 +32,8 @@ from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self, TypeVar
 
-from circuitry.config import Seconds, check_count, check_seconds
+from circuitry.checks import check_count, check_seconds
+from circuitry.config import Seconds
 from circuitry.integrations.background import Background, Pause
 from circuitry.integrations.normalizers import CachedCatalog, InMemoryCatalogCache, Known
 from circuitry.integrations.redis_shelf import PREFIX, GarbageError, Shelf, Stored, text_of

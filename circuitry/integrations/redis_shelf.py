@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from circuitry.config import check_name, refuse
+from circuitry.checks import check_name, refuse
 from circuitry.redis.wire import Line
 
 PREFIX = "catalog:"

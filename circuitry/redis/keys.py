@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from circuitry.config import check_name, is_unnameable, refuse
+from circuitry.checks import check_name, is_unnameable, refuse
 
 PREFIX = "circuit:"
 

@@ -6,7 +6,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from circuitry.config import check_count, check_seconds, logger, refuse
+from circuitry.checks import check_count, check_seconds, refuse
+from circuitry.config import logger
 from circuitry.errors import CircuitBreakerError
 from circuitry.events import Listeners, check_listener
 from circuitry.forking import LockHolder, rearm_after_fork

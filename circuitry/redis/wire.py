@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from circuitry.config import refuse
+from circuitry.checks import refuse
 from circuitry.redis.address import fault_of, harmless
 
 #: Seconds.

@@ -12,6 +12,7 @@ import pytest
 import circuitry
 import circuitry.integrations.normalizers
 import circuitry.integrations.redis_cache
+import circuitry.policies
 import circuitry.redis
 import circuitry.telemetry.prometheus
 import circuitry.testing
@@ -26,11 +27,13 @@ pytestmark = pytest.mark.core
 ENGINE = {
     "CircuitBreaker": {
         *("admit", "admit_async", "success", "failure", "ignore", "ended", "left_early", "stood_in"),
-        *("count", "evidence", "judge", "totals", "used", "is_as_new"),
+        *("count", "enter", "evidence", "judge", "limits", "totals", "used", "is_as_new"),
     },
     "CircuitFamily": {"chooser"},
     "Permit": {"take", "ended"},
-    "CircuitBreakerConfig": {"limits"},
+    **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
+    **{key: {"watch"} for key in ("MinimumCalls", "SlowCallRate")},
+    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
 }
 
 
@@ -49,6 +52,7 @@ NAMES = [
     for module in (
         circuitry,
         circuitry.redis,
+        circuitry.policies,
         circuitry.testing,
         circuitry.telemetry.prometheus,
         circuitry.integrations.normalizers,

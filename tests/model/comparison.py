@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from circuitry.machine import CircuitState, Outcome, Reason
 
-from .drivers import START, Driver, End
+from .drivers import START, Driver, End, rule_as_described
 from .reference import (
     CLOSED,
     DISABLED,
@@ -37,6 +37,8 @@ rules = st.builds(
     timeout_duration=st.sampled_from([2.0, 1.0, 5.0, TICK]),
     half_open_max_calls=st.sampled_from([2, 3, 1]),
     probe_timeout=st.sampled_from([1.0, 2.0, TICK, 5.0]),
+    trip=st.none(),
+    why=st.none(),
 )
 initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
 durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])
@@ -216,3 +218,38 @@ class Comparison(RuleBasedStateMachine):
             met.add(f"late {outcome.value}")
         elif story.here.judged is CircuitState.HALF_OPEN and call not in story.holding(self.reference.now):
             met.add(f"lapsed {outcome.value}")
+
+
+windows = st.sampled_from(
+    [("last", 3), ("last", 4), ("last", 6), ("within", 30 * TICK), ("within", 60 * TICK)]
+)
+shares = st.sampled_from([0.5, 0.3, 1.0])
+leaves = (
+    st.tuples(st.just("rate"), shares, windows, st.integers(1, 3))
+    | st.tuples(st.just("slow"), shares, st.sampled_from([0.5, TICK, 1.0]), windows, st.integers(1, 3))
+    | st.tuples(st.just("row"), st.integers(1, 3))
+)
+trips = st.one_of(
+    leaves.filter(lambda leaf: leaf[0] != "row"),  # that one alone is a streak
+    st.tuples(st.just("any"), leaves, leaves),
+    st.tuples(st.just("all"), leaves, leaves),
+    st.tuples(st.just("any"), leaves, st.tuples(st.just("all"), leaves, leaves)),
+)
+
+
+class RuledComparison(Comparison):
+    """The same, for circuits that go by a rule."""
+
+    @initialize(rules=rules, trip=trips, initial=initial_states)
+    def begin_anew(self, rules: Rules, trip: tuple[object, ...], initial: CircuitState) -> None:
+        rules = rules._replace(trip=trip, why=repr(rule_as_described(trip)))
+        self.reference = Reference(rules, initial, START)
+        self.driver = self.make(rules, initial)
+        met.update(["slow"] * ("slow" in str(trip)))
+
+    @rule(ways=st.lists(numbers, min_size=2, max_size=4), late=st.booleans())
+    def calls_hang_for_a_while(self, ways: list[int], late: bool) -> None:
+        for way in ways:
+            self.a_call_begins(way)
+        self._advance(1.0 + TICK * late)
+        self.a_call_begins(ways[0])

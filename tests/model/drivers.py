@@ -7,13 +7,18 @@ the `Rejected` that the caller was told, or a function that ends the call.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, TooManyCallsError, machine
 from circuitry.gate import LocalGate
 from circuitry.machine import CircuitState, FleetVerdict, Outcome, Reason, Rejection
+from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
 from circuitry.testing import ManualClock
+from circuitry.tripping import Policy
+from circuitry.watches import Flight
 
 from .reference import Rejected, Rules
 from .ways import SHORT, SYNC, ExcludedError, UnavailableError, error_of
@@ -22,6 +27,25 @@ from .ways import SHORT, SYNC, ExcludedError, UnavailableError, error_of
 End: TypeAlias = Callable[[Outcome, str], None]
 
 START = 1000.0
+
+
+def rule_of(rules: Rules) -> Rule | None:
+    """The rule that the reference describes."""
+    return None if rules.trip is None else rule_as_described(rules.trip)
+
+
+def rule_as_described(rule: Any) -> Rule:
+    """The same, of a part of it."""
+    kind, *parts = rule
+    if kind in ("any", "all"):
+        combine = operator.or_ if kind == "any" else operator.and_
+        return functools.reduce(combine, [rule_as_described(part) for part in parts])
+    if kind == "row":
+        return ConsecutiveFailures(*parts)
+    *given, (window, size), minimum = parts
+    return {"rate": FailureRate, "slow": SlowCallRate}[kind](
+        *given, window={"last": last, "within": within}[window](size), minimum_calls=minimum
+    )
 
 
 class Driver(Protocol):
@@ -64,8 +88,10 @@ class MachineDriver:
     ways = short = ("step",)
 
     def __init__(self, rules: Rules, initial: CircuitState) -> None:
-        self.limits = machine.Limits(*rules)
         self.now = START
+        trip = rule_of(rules)
+        policy = None if trip is None else Policy(trip, repr(trip))
+        self.limits = machine.Limits(*rules[:5], policy, lambda: self.now)
         self.circuit = machine.new(self.limits, initial)
         self.verdict: FleetVerdict | None = None
 
@@ -78,7 +104,12 @@ class MachineDriver:
             return Rejected(*admission)
 
         def end(outcome: Outcome, cause: str) -> None:
-            step = (self.circuit, self.limits, admission, outcome, self.now, cause)
+            if outcome is Outcome.IGNORED and isinstance(admission, Flight):
+                if admission.given_up():
+                    self.circuit = machine.trip(self.circuit, self.limits, admission.owner, self.now, None)
+                return
+            told = cause if outcome is Outcome.FAILURE else None
+            step = (self.circuit, self.limits, admission, outcome, self.now, told)
             self.circuit = machine.record(*step)
 
         return end
@@ -152,8 +183,10 @@ class BreakerDriver:
     def __init__(self, rules: Rules, initial: CircuitState, *, shared: bool = False) -> None:
         self.clock = ManualClock(START)
         self.fleet = Fleet() if shared else None
+        numbers = {**rules._asdict(), "trip": rule_of(rules)}
+        del numbers["failure_threshold" if rules.trip else "trip"], numbers["why"]
         config = CircuitBreakerConfig(
-            **rules._asdict(), initial_state=initial, exclude=ExcludedError, describe_failure=str
+            **numbers, initial_state=initial, exclude=ExcludedError, describe_failure=str
         )
         self.breaker = self.kind("netflix", config, clock=self.clock, store=self.fleet)
         self.events: list[tuple[Any, ...]] = []

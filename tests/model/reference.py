@@ -38,6 +38,8 @@ class Rules(NamedTuple):
     timeout_duration: float
     half_open_max_calls: int
     probe_timeout: float
+    trip: tuple[Any, ...] | None = None  # in place of the threshold: see `Story.holds`
+    why: str | None = None  # that rule as text
 
 
 # -- What can happen -----------------------------------------------------------------------------
@@ -106,6 +108,7 @@ class Call:
     waived: bool = False  # only a shadow would have rejected it
     rejected: Rejected | None = None
     ended: bool = False
+    found: set[float] = field(default_factory=set)  # limits by which it was found to be slow
 
 
 @dataclass
@@ -123,6 +126,8 @@ class Stay:
     of_fleet: bool = False  # begun by the fleet
     admitted: list[Call] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)  # of calls admitted in it, ended in it
+    said: list[tuple[float, bool]] = field(default_factory=list)  # when, and whether it was a failure
+    took: dict[float, list[tuple[float, bool]]] = field(default_factory=dict)  # by limit: whether it was slow
 
     @property
     def order(self) -> CircuitState | None:
@@ -210,6 +215,8 @@ class Story:
         at = called.at
         if self.here.judged is OPEN and at >= self.here.since + self.here.wait:
             self.go(HALF_OPEN, Reason.TIMED_OUT, at, self.here.cause)
+        if self.find_slow(at) and self.holds(self.rules.trip, at):
+            self.go(OPEN, Reason.TRIPPED, at, self.rules.why)
         call = Call(at, self.here)
         self.calls.append(call)
         if self.lets_through(at):
@@ -232,12 +239,74 @@ class Story:
         if call.waived or call.stay is not here or here.order is DISABLED:
             return
         here.outcomes.append(ended.outcome)
-        if here.judged is CLOSED and self.streak() >= self.rules.failure_threshold:
-            self.go(OPEN, Reason.TRIPPED, ended.at, ended.cause)
+        if here.judged is CLOSED and self.trips(call, ended):
+            self.go(OPEN, Reason.TRIPPED, ended.at, ended.cause or self.rules.why)
         elif here.judged is HALF_OPEN and ended.outcome is FAILURE:
             self.go(OPEN, Reason.PROBE_FAILED, ended.at, ended.cause)
         elif here.judged is HALF_OPEN and self.probes_succeeded() >= self.rules.success_threshold:
             self.go(CLOSED, Reason.RECOVERED, ended.at)
+
+    # -- When to trip ------------------------------------------------------------------------------
+
+    def trips(self, call: Call, ended: Ended) -> bool:
+        """Whether the end of a closed call opens the circuit."""
+        rules, here, is_ignored = self.rules, self.here, ended.outcome is IGNORED
+        if rules.trip is None:
+            return self.streak() >= rules.failure_threshold
+        is_news = not is_ignored
+        for limit in limits_in(rules.trip):
+            slow = ended.at - call.at > limit
+            if limit not in call.found and (slow or not is_ignored):
+                here.took.setdefault(limit, []).append((ended.at, slow))
+                is_news |= slow
+        if not is_ignored:
+            here.said.append((ended.at, ended.outcome is FAILURE))
+        return is_news and self.holds(rules.trip, ended.at)
+
+    def find_slow(self, at: float) -> bool:
+        """Count the closed calls in flight that are slow by now, the oldest first; whether there are any."""
+        if self.here.judged is not CLOSED or self.here.order is DISABLED or self.rules.trip is None:
+            return False
+        is_news = False
+        for limit in limits_in(self.rules.trip):
+            for call in self.here.admitted:
+                if not call.ended and limit not in call.found and at - call.at > limit:
+                    call.found.add(limit)
+                    self.here.took.setdefault(limit, []).append((at, True))
+                    is_news = True
+        return is_news
+
+    def holds(self, rule: Any, now: float) -> bool:
+        """Whether a rule holds: ("row", n), ("rate", share, window, minimum), ("slow", share, limit, window,
+        minimum), or ("any" or "all", rule, rule, ...). A window is ("last", n) or ("within", seconds).
+        """
+        kind, *parts = rule
+        if kind in ("any", "all"):
+            held = [self.holds(part, now) for part in parts]
+            return any(held) if kind == "any" else all(held)
+        if kind == "row":
+            return self.streak() >= parts[0]
+        share, minimum, latest = parts[0], parts[-1], self.latest(rule, now)
+        return len(latest) >= minimum and sum(latest) / len(latest) >= share
+
+    def latest(self, rule: Any, now: float) -> list[bool]:
+        """What is in the window of a rate."""
+        came = self.here.said if rule[0] == "rate" else self.here.took.get(rule[2], [])
+        kind, size = rule[-2]
+        if kind == "last":
+            return [bad for _, bad in came[-size:]]
+        width = size / 30
+        return [bad for at, bad in came if at // width > now // width - 30]
+
+    def standing(self, rule: Any, now: float) -> int:
+        """How many failures stand against a closed circuit."""
+        if self.here.judged is not CLOSED or self.here.order in (DISABLED, FORCED_OPEN):
+            return 0
+        if rule is None or rule[0] == "row":
+            return self.streak()
+        if rule[0] in ("any", "all"):
+            return max(self.standing(part, now) for part in rule[1:])
+        return sum(self.latest(rule, now)) if rule[0] == "rate" else 0
 
     # -- What is the case --------------------------------------------------------------------------
 
@@ -300,7 +369,7 @@ class Story:
         entered = Counter(str(event[1]) for event in events if event[3] != "shadow")
         return {
             "state": self.here.state,
-            "failure_count": 0 if self.here.order is DISABLED else self.streak(),
+            "failure_count": self.standing(self.rules.trip, now),
             "success_count": self.probes_succeeded(),
             "half_open_calls": len(self.holding(now)),
             "failure_rate": self.failure_rate(),
@@ -321,6 +390,13 @@ class Story:
             "verdict": self.verdict(),
             "word": self.words[-1],
         }
+
+
+def limits_in(rule: Any) -> set[float]:
+    """The times after which a call is slow, by the parts of a rule."""
+    if rule[0] in ("any", "all"):
+        return set().union(*(limits_in(part) for part in rule[1:]))
+    return {rule[2]} if rule[0] == "slow" else set()
 
 
 class Reference:

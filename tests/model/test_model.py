@@ -13,7 +13,7 @@ from circuitry.machine import TRANSITIONS
 
 from . import comparison
 from .async_driver import AsyncDriver
-from .comparison import Comparison
+from .comparison import Comparison, RuledComparison
 from .drivers import BreakerDriver, MachineDriver
 from .twins import AlwaysTold, Twins
 
@@ -30,7 +30,7 @@ MET_IN_A_FLEET_IN_TIME = MET_IN_A_FLEET | {
 MET_IN_TIME = MET | {"late failure", "late ignored", "lapsed success", "lapsed failure", "lapsed ignored"}
 
 
-def compare(make, met=MET, shared=False, **given):
+def compare(make, met=MET, shared=False, kind=Comparison, **given):
     """Play with what `make` makes, and with the reference."""
     if shared:
         met = met | (MET_IN_A_FLEET if met is MET else MET_IN_A_FLEET_IN_TIME)
@@ -38,7 +38,7 @@ def compare(make, met=MET, shared=False, **given):
             make = functools.partial(make, shared=True)
     comparison.met.clear()
     given = settings(stateful_step_count=50, **given)
-    run_state_machine_as_test(lambda: Comparison(make, shared), settings=given)
+    run_state_machine_as_test(lambda: kind(make, shared), settings=given)
     assert comparison.met >= met
 
 
@@ -59,6 +59,21 @@ def test_the_breaker_does_what_the_reference_does_in_an_event_loop(anyio_backend
         compare(functools.partial(AsyncDriver, portal=portal), shared=shared, max_examples=60)
 
 
+RULED = {"closed tripped", "open timed_out", "slow", "waived"}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
+def test_by_a_rule_it_does_what_the_reference_does(make):
+    compare(make, RULED, kind=RuledComparison, max_examples=120)
+
+
+@pytest.mark.core
+def test_by_a_rule_it_does_so_in_an_event_loop(anyio_backend):
+    with start_blocking_portal(anyio_backend) as portal:
+        compare(functools.partial(AsyncDriver, portal=portal), RULED, kind=RuledComparison)
+
+
 @pytest.mark.core
 @ALONE_OR_SHARED
 def test_with_and_without_the_fast_path_it_is_the_same(shared):
@@ -73,6 +88,12 @@ def test_with_and_without_the_fast_path_it_is_the_same(shared):
 @pytest.mark.parametrize("make", [MachineDriver, Twins])
 def test_it_does_what_the_reference_does_in_the_long_run(make, shared):
     compare(make, MET_IN_TIME, shared, max_examples=1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
+def test_by_a_rule_it_does_so_in_the_long_run(make):
+    compare(make, RULED, kind=RuledComparison, max_examples=1000)
 
 
 @pytest.mark.slow

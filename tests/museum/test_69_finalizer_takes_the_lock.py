@@ -14,7 +14,7 @@ from .doubles import Naive, Ticket
 from .scenes import Scene, at_each_line, error_of, in_time
 
 pytestmark = pytest.mark.core
-MANY = 300
+MANY = 400
 
 
 class LockingTicket(Ticket):

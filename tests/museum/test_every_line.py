@@ -11,13 +11,7 @@ pytestmark = pytest.mark.core
 
 HERE = Path(__file__).parent
 NUMBERS = range(1, 76)
-DEFERRED = {
-    18: "a judgement: seen by a slow-call watch, which counts calls cancelled after the slow limit",
-    35: "a judgement: costs are measured by the benchmarks, and no window is sorted or walked",
-    39: "a judgement: there are no time windows yet",
-    40: "a judgement: there is no jitter yet",
-    48: "a judgement: settings that change at run time keep the state, see the tests of operators' settings",
-}
+DEFERRED: dict[int, str] = {}
 NEED_A_SERVER = [str(number) for number in range(50, 69)]
 EXHIBITS = {path.name: ast.parse(path.read_text()) for path in sorted(HERE.glob("test_[0-9]*.py"))}
 

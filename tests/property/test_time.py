@@ -22,6 +22,8 @@ limits = st.builds(
     timeout_duration=seconds,
     half_open_max_calls=st.integers(1, 3),
     probe_timeout=seconds,
+    rule=st.none(),
+    clock=st.none(),
 )
 moves = st.lists(
     st.tuples(

@@ -38,8 +38,19 @@ TWINS = [
 
 #: By the sync twin's name: lines of the sync one alone ("-") and of the async one alone ("+").
 DIFFERENCES = {
-    # A plain function may return what goes on after it; a coroutine function's result is had.
+    # A plain function may return what goes on after it; a coroutine function's result is had, and it
+    # may have a deadline.
     "guard_function": {
+        "+usual = fn if own is None or isinstance(own, Missing) else bounded(fn, own)",
+        "+call = usual",
+        "-outcome = breaker.ended(admission, error, judge)",
+        "+judged_by = judge if call is fn else judge_for(error, judge)",
+        "+outcome = breaker.ended(admission, error, judged_by)",
+        "+call = in_time(fn, usual, own, breaker.config)",
+        "-result = fn(*args, **kwargs) if kwargs else fn(*args)",
+        "+result = call(*args, **kwargs) if kwargs else call(*args)",
+        "-single, judge, result_failed, fallback, choose, remember, _ = terms",
+        "+single, judge, result_failed, fallback, choose, remember, own = terms",
         "-plain: type = NoneType",
         "-nonlocal plain",
         "-if result.__class__ is not plain:",
@@ -62,9 +73,9 @@ DIFFERENCES = {
         "-return value",
         "+stream.close()",
         "-yield from fallback.serve(rejection, args, kwargs)",
-        "+with closing(_each(fallback.serve(rejection, args, kwargs))) as items:",
+        "+with closing(each_of(fallback.serve(rejection, args, kwargs))) as items:",
         "-yield from fallback.serve(error, args, kwargs)",
-        "+with closing(_each(fallback.serve(error, args, kwargs))) as items:",
+        "+with closing(each_of(fallback.serve(error, args, kwargs))) as items:",
         "+for item in items:",
         "+yield item",
     },
