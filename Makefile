@@ -23,10 +23,11 @@ demo: $(VENV)/.ready ## a media gateway under circuit breakers, live, in half a 
 	@$(PY) -m circuitry demo $(ARGS)
 
 test: $(VENV)/.ready-test ## all tests
-	@$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -m "not slow" $(ARGS)
+	$(PY) $(if $(COVERAGE),-m coverage run )-m pytest -m "not slow" $(ARGS)
 
-coverage: test ## all tests; fails where a line or branch of circuitry is not covered
+coverage: $(VENV)/.ready-test ## all tests; fails where a line or branch of circuitry is not covered
+	@$(PY) -m coverage erase
+	$(MAKE) test COVERAGE=1
 	@$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
