@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +53,8 @@ class Exponential:
         """Seconds to wait at this opening, counted from 1."""
         maximum = self.maximum if isinstance(self.maximum, (int, float)) else self.maximum.total_seconds()
         longest = max(maximum, timeout)
+        import random  # here, and not for everybody who imports circuitry
+
         try:
             wait = timeout * self.factor ** (openings - 1)
         except OverflowError:
@@ -99,6 +99,8 @@ def retry_after_header(outcome: object) -> float | None:
 def _seconds(text: str) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text)
+    import email.utils  # likewise
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
