@@ -18,8 +18,6 @@ import pytest
 
 import circuitry
 
-pytestmark = pytest.mark.core
-
 ROOT = Path(circuitry.__file__).parent
 
 #: The floor of each room: a module, or a package whose modules may use each other. Ground floor first.

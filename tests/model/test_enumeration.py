@@ -15,8 +15,6 @@ from .drivers import MachineDriver
 from .enumeration import PROBE_TIMEOUT, TIMEOUT, Space, branch
 from .reference import Reference, Rules
 
-pytestmark = pytest.mark.core
-
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, SHADOW = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.SHADOW
 

@@ -13,8 +13,6 @@ from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, CircuitState, FleetVe
 
 from .enumeration import DECISIONS, TIMEOUT, Space
 
-pytestmark = pytest.mark.core
-
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 FORCED_OPEN, DISABLED, SHADOW = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.SHADOW
 

@@ -52,7 +52,6 @@ def test_it_does_what_the_reference_does(make, shared):
     compare(make, shared=shared, max_examples=100 if shared else 60)
 
 
-@pytest.mark.core
 @ALONE_OR_SHARED
 def test_the_breaker_does_what_the_reference_does_in_an_event_loop(anyio_backend, shared):
     with start_blocking_portal(anyio_backend) as portal:
@@ -62,19 +61,16 @@ def test_the_breaker_does_what_the_reference_does_in_an_event_loop(anyio_backend
 RULED = {"closed tripped", "open timed_out", "slow", "waived"}
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
 def test_by_a_rule_it_does_what_the_reference_does(make):
     compare(make, RULED, kind=RuledComparison, max_examples=120)
 
 
-@pytest.mark.core
 def test_by_a_rule_it_does_so_in_an_event_loop(anyio_backend):
     with start_blocking_portal(anyio_backend) as portal:
         compare(functools.partial(AsyncDriver, portal=portal), RULED, kind=RuledComparison)
 
 
-@pytest.mark.core
 @ALONE_OR_SHARED
 def test_with_and_without_the_fast_path_it_is_the_same(shared):
     """Of a closed circuit without a failure streak, the machine needn't hear of a success."""
