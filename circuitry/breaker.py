@@ -242,8 +242,10 @@ class Breaker(LockedCircuit):
         self._due.append((admission, outcome, cause, said))
 
     def _take_due(self) -> None:
-        while self._due:
-            self._record(*self._due.popleft())
+        with self._lock:  # several threads may come by at once: each step is taken by one of them
+            due = [self._due.popleft() for _ in range(len(self._due))]
+        for step in due:
+            self._record(*step)
         with self._lock:
             self._show(self._circuit)
 

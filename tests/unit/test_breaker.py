@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from datetime import timedelta
 
 import pytest
@@ -309,6 +310,18 @@ class TestTheLock:
         in_time(drop)
         assert breaker.metrics().failures == 4
         assert breaker.state == "open"
+
+    def test_a_step_that_was_put_off_is_taken_by_one_thread_of_several_that_come_by(self, breaker):
+        """The others find that it is gone, and their calls go on."""
+
+        class Gone(deque):
+            def __bool__(self):  # what a thread saw before another one took it
+                return True
+
+        breaker._due = Gone()
+        assert breaker.state == "closed"
+        breaker.evidence = None
+        breaker.acquire().success()
 
     def test_reading_the_state_takes_in_what_was_dropped(self, breaker, clock, fail):
         stream = breaker(iter_forever)
