@@ -88,7 +88,8 @@ class Outbox:
         """A call that was admitted in `epoch` has ended: a known one, or what `unknown` was then."""
         now = time.monotonic()
         with self._lock:
-            if self._order is not None if epoch > 0 else epoch != self._unknown:
+            is_known = epoch > 0
+            if (is_known and self._order is not None) or (not is_known and epoch != self._unknown):
                 return  # from before an order
             waiting, epoch = self._runs, max(epoch, 0) or self._learned
             if epoch < waiting.epoch:
