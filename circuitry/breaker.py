@@ -25,13 +25,15 @@ from time import time as unix_seconds
 from typing import cast
 
 from circuitry import machine
-from circuitry.config import CircuitBreakerConfig, Judge, logger
+from circuitry.config import CircuitBreakerConfig, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
+from circuitry.judging import Judge
 from circuitry.locked import LockedCircuit
-from circuitry.machine import WAIVED, Admission, Circuit, CircuitState, Limits, Outcome, Probe, Rejection
+from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.watches import Flight
 
 DEBUG = 10

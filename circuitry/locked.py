@@ -25,17 +25,9 @@ from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import (
-    Admission,
-    Circuit,
-    CircuitState,
-    FleetVerdict,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-)
+from circuitry.machine import Admission, Circuit
 from circuitry.metrics import Totals
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
 from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
 

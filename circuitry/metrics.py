@@ -6,7 +6,7 @@ import itertools
 from collections import Counter as Multiset
 from dataclasses import dataclass
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 
 class Counter:

@@ -18,8 +18,8 @@ import circuitry.telemetry.prometheus
 import circuitry.testing
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMetrics
 from circuitry.config import PRESETS
-from circuitry.machine import CircuitState
 from circuitry.settings import DECORATION
+from circuitry.states import CircuitState
 
 pytestmark = pytest.mark.core
 
