@@ -80,7 +80,12 @@ class Within:
         object.__setattr__(self, "seconds", check_seconds("window", self.seconds))
 
     def _begin(self, clock: Clock, share: float, minimum: int) -> Window:
-        return WithinSeconds(_seconds(self.seconds), clock, share, minimum)
+        return WithinSeconds(self.length, clock, share, minimum)
+
+    @property
+    def length(self) -> float:
+        """In seconds."""
+        return _seconds(self.seconds)
 
     @property
     def size(self) -> int | None:
