@@ -353,6 +353,7 @@ class Breaker(LockedCircuit):
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
                 retry_after=machine.retry_after(circuit, limits, now),
+                shed_share=circuit.evidence.shed_share if circuit.evidence is not None else 0.0,
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",

@@ -25,7 +25,7 @@ from circuitry.checks import (
 )
 from circuitry.errors import ConfigurationError
 from circuitry.machine import ADMINISTRATIVE
-from circuitry.policies import ConsecutiveFailures, Last, Rule, SlowCallRate, Within
+from circuitry.policies import Adaptive, ConsecutiveFailures, Last, Rule, SlowCallRate, Within
 from circuitry.states import Limits
 from circuitry.tripping import Policy, check_rule, rule_of, rules_in
 from circuitry.waiting import LONGEST_HINT, Backoff, Hint, asked_for_seconds
@@ -141,6 +141,9 @@ class CircuitBreakerConfig:
         for part in rules_in(rule) if rule is not None else ():
             if isinstance(part, SlowCallRate) and part.limit > (call_timeout or math.inf):
                 _disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
+        for name in OF_OPEN if isinstance(rule, Adaptive) else ():
+            if getattr(self, name) is not None:
+                _disagree("trip", rule, name, getattr(self, name), "it never opens the circuit")
         streak, policy = self.failure_threshold, None if rule is None else Policy(rule, shown(rule))
         if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
             streak, policy = rule.threshold, None
@@ -250,6 +253,9 @@ SPELLED = (
     "window",
     "minimum_calls",
 )
+
+#: What only matters to a circuit that opens, and has no default.
+OF_OPEN = ("backoff", "retry_after")
 
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
