@@ -2,9 +2,9 @@
 
 A circuit breaker is a small state machine with a subtle part: results come back late, out of
 order, or never. So the machine lives here alone, as a value and functions from value to value.
-It knows nothing of clocks (time is an argument), locks, threads, callables or networks, and not
-who is asking. A step that changes nothing returns the very same value: whoever holds a snapshot
-can try a step without a lock, and has only to commit when something changed.
+It knows nothing of clocks (time is an argument, and so is chance), locks, threads, callables or
+networks, and not who is asking. A step that changes nothing returns the very same value: whoever
+holds a snapshot can try a step without a lock, and has only to commit when something changed.
 
 House rules:
 
