@@ -102,7 +102,7 @@ def admit(
 
     `lot` is what was drawn for it, from 0 up to 1: one below the share that is shed in a ramp is rejected.
     """
-    if now < circuit.full_at and lot < shed_share(circuit, limits, now):
+    if circuit.full_at and lot < shed_share(circuit, limits, now):
         return circuit, refuse(circuit, 0.0)
     if circuit.evidence is not None:
         admission = circuit.evidence.enter()
