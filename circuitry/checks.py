@@ -104,11 +104,15 @@ def check_number(name: str, value: object, least: float, most: float = math.inf)
         ConfigurationError: it isn't.
     """
     allowed = f"a number >= {least:g}" + (f" and <= {most:g}" if most < math.inf else " and finite")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         refuse(name, value, allowed)
-    if not least <= value <= most:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (least <= number <= most and number < math.inf):
         refuse(name, value, allowed)
-    return float(value)
+    return number
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

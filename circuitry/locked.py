@@ -28,7 +28,6 @@ from circuitry.listening import Listening
 from circuitry.machine import Admission, Circuit
 from circuitry.metrics import Totals
 from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
-from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
@@ -84,10 +83,14 @@ class LockedCircuit(Listening):
         enter: Callable[[], Admitting | None] | None = None
         self._gate.tag(evidence)
         barrier = machine.barrier(circuit)
-        if self._gate.asleep:
+        if self._gate.asleep or circuit.full_at:  # or in a ramp: each call asks the machine
             evidence = None
-        elif evidence is not None and (self.config.call_timeout is not None or isinstance(evidence, Timed)):
-            enter, evidence = evidence.enter, None
+        elif evidence is not None:
+            enter = evidence.entrance
+            if enter is None and self.config.call_timeout is not None:
+                enter = evidence.enter
+            if enter is not None:
+                evidence = None
         self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
 
     def _sweep(self, now: float) -> None:
@@ -118,6 +121,13 @@ class LockedCircuit(Listening):
             self._show(circuit)
         if circuit.generation != old.generation:
             self._note(old, circuit)
+
+    def _ramping(self, now: float) -> Circuit:
+        """The circuit, where it was in a ramp a moment ago: without it, if that is over."""
+        if machine.at_full(self._circuit, now) is not self._circuit:
+            with self._lock:
+                self._become(machine.at_full(self._circuit, now))
+        return self._circuit
 
     def _note(self, old: Circuit, circuit: Circuit) -> None:
         """Count a new generation, and leave word for the listeners if it is another state."""

@@ -24,8 +24,9 @@ ROOT = Path(circuitry.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
     ("checks",),  # what users give
-    ("waiting", "watches"),  # for how long to stay open; what rules make of calls
-    ("policies",),  # when to trip
+    ("sizes", "waiting", "watches"),  # how much a window holds; for how long to stay open; rules at work
+    ("policies", "throttling"),  # when to trip; evidence that sheds calls instead
+    ("rates",),  # rules, judged on what a fleet has counted
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition

@@ -16,10 +16,12 @@ import time
 import zlib
 from typing import NamedTuple
 
-from circuitry.policies import Within
+from circuitry.rates import RatesTogether
 from circuitry.redis.script import Command, Script, Subject
 from circuitry.redis.views import View
-from circuitry.tripping import Policy, RatesTogether
+from circuitry.sizes import Within
+from circuitry.throttling import Throttled
+from circuitry.tripping import Policy
 from circuitry.watches import Ruled
 from circuitry.windows import Evidence
 
@@ -83,7 +85,7 @@ class Pooling:
 
         Where the circuit has opened here alone, what it was opened by goes on to count in the fleet.
         """
-        if isinstance(evidence, Ruled):
+        if isinstance(evidence, Ruled) and not isinstance(evidence, Throttled):
             self._counted = Counted(evidence, epoch)
         elif evidence is not None:
             self._counted = None  # nothing that could be told is counted any more
@@ -94,6 +96,8 @@ class Pooling:
 
     def touch(self, evidence: Ruled, latest: Trip | None) -> bool:
         """A call has ended, and failed if there is a `latest`; whether the link should look."""
+        if self._counted is None:
+            return False
         if latest is not None:
             self._latest = latest
         if self.look_at == NEVER and evidence.is_bad:

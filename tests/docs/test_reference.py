@@ -32,7 +32,8 @@ ENGINE = {
     "CircuitFamily": {"chooser"},
     "Permit": {"take", "ended"},
     **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
-    **{key: {"watch"} for key in ("MinimumCalls", "SlowCallRate")},
+    **{key: {"watch"} for key in ("Adaptive", "MinimumCalls", "SlowCallRate")},
+    **{key: {"begin"} for key in ("Last", "Within")},
     "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
 }
 

@@ -49,7 +49,9 @@ class Client:
 
 
 @pytest.mark.parametrize(
-    "fn", [hangs, Client(), Client().fetch, functools.partial(hangs, 1), functools.partial(Client())], ids=str
+    "fn",
+    [hangs, Client(), Client().fetch, functools.partial(hangs, 1), functools.partial(Client())],
+    ids=["function", "object", "method", "partial", "partial of an object"],
 )
 @pytest.mark.parametrize("way", ["decoration", "breaker", "call"])
 def test_what_hangs_is_stopped_raises_and_counts_as_a_failure(make_breaker, run, fn, way):
@@ -278,7 +280,7 @@ async def async_numbers():
         (numbers, "put a timeout around each item"),
         (async_numbers, "put a timeout around each item"),
     ],
-    ids=str,
+    ids=["function", "partial", "generator", "async generator"],
 )
 def test_it_is_refused_with_advice(make_breaker, fn, advice):
     for refuse in (

@@ -6,7 +6,16 @@ import types
 
 import pytest
 
-from circuitry.policies import AllOf, AnyOf, ConsecutiveFailures, FailureRate, SlowCallRate, last, within
+from circuitry.policies import (
+    Adaptive,
+    AllOf,
+    AnyOf,
+    ConsecutiveFailures,
+    FailureRate,
+    SlowCallRate,
+    last,
+    within,
+)
 from circuitry.redis import pooling as module
 from circuitry.redis.pooling import BEATS, NEVER, PACE, SLOWEST, Pooling, Trip
 from circuitry.redis.views import Pooled
@@ -316,6 +325,14 @@ def test_what_is_no_rate_has_to_hold_here_where_it_stands_beside_one_by_and(time
     for _ in range(BEATS):
         trip = circuit.beat(time, (9, 9))
     assert (trip is not None) is trips
+
+
+def test_a_share_that_is_shed_is_each_process_s_own(time):
+    circuit = Circuit(Adaptive())
+    assert not circuit.fail()
+    assert circuit.pooling.look_at == NEVER
+    circuit.pooling.mind(True)
+    assert circuit.due() is None
 
 
 def test_a_rule_without_a_rate_is_each_process_s_own(time):
