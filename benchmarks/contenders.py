@@ -124,6 +124,10 @@ class Contender:
         """A rate of slow calls in the last 100, those in flight among them."""
         return None
 
+    def with_latency(self, fn: Fn) -> Fn | None:
+        """A histogram of how long calls take."""
+        return None
+
     def with_backoff(self, fn: Fn) -> Fn | None:
         """A circuit that waits longer each time."""
         return None
@@ -172,6 +176,9 @@ class Bare(Contender):
         return self.guard(fn)
 
     def with_slow_calls(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_latency(self, fn: Fn) -> Fn:
         return self.guard(fn)
 
     def with_backoff(self, fn: Fn) -> Fn:
@@ -328,6 +335,10 @@ class Circuitry(Contender):
     def with_slow_calls(self, fn: Fn) -> Fn:
         settings = {"slow_call_rate_threshold": 0.5, "slow_call_duration": 2.0, "window": 100}
         guarded: Fn = self.lib.circuit(**settings)(fn)
+        return guarded
+
+    def with_latency(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(latency=True)(fn)
         return guarded
 
     def with_backoff(self, fn: Fn) -> Fn:

@@ -13,6 +13,7 @@ from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent, Transi
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
 from circuitry.last_good import last_good
+from circuitry.latency import Latency
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.permit import Permit
 from circuitry.registry import CircuitRegistry, registry
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigurationError",
     "FailureEvent",
     "FallbackEvent",
+    "Latency",
     "Permit",
     "RejectionEvent",
     "TooManyCallsError",

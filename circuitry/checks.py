@@ -111,6 +111,16 @@ def check_number(name: str, value: object, least: float, most: float = math.inf)
     return float(value)
 
 
+def check_flag(name: str, value: object) -> None:
+    """True or False, and nothing that is only like them.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if not isinstance(value, bool):
+        refuse(name, value, "True or False")
+
+
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """One of several texts.
 

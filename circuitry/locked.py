@@ -12,6 +12,7 @@ withheld: so the first call comes to it, and the calls after that cost what they
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from circuitry.listening import Listening
 from circuitry.machine import Admission, Circuit
 from circuitry.metrics import Totals
 from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
+from circuitry.stopwatch import Stopwatch
 from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
 
@@ -44,6 +46,7 @@ class LockedCircuit(Listening):
         "_clock",
         "_dropped",
         "_gate",
+        "_stopwatch",
         "_untold",
         "config",
         "enter",
@@ -69,6 +72,7 @@ class LockedCircuit(Listening):
         self.totals = Totals()
         self._clock = clock
         self.limits = config.limits._replace(clock=clock)
+        self._stopwatch = self._stopwatch_for(config)
         self._gate: Gate = LOCAL
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
@@ -86,8 +90,14 @@ class LockedCircuit(Listening):
         barrier = machine.barrier(circuit)
         if self._gate.asleep:
             evidence = None
-        elif evidence is not None and (self.config.call_timeout is not None or isinstance(evidence, Timed)):
-            enter, evidence = evidence.enter, None
+        elif evidence is not None:
+            asks, stopwatch = isinstance(evidence, Timed), self._stopwatch
+            if stopwatch is not None:
+                with_time = functools.partial(stopwatch.enter, evidence.enter)
+                enter = with_time if asks else functools.partial(stopwatch.around, evidence)
+                evidence = None
+            elif asks or self.config.call_timeout is not None:
+                enter, evidence = evidence.enter, None
         self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
 
     def _sweep(self, now: float) -> None:
@@ -266,7 +276,11 @@ class LockedCircuit(Listening):
         return True
 
     def _take_on(self, config: CircuitBreakerConfig) -> None:
+        self._stopwatch = self._stopwatch_for(config)
         self.config = config
+
+    def _stopwatch_for(self, config: CircuitBreakerConfig) -> Stopwatch | None:
+        return Stopwatch(self._clock, self.totals.latency) if config.latency else None
 
     def _set_aside(self, state: CircuitState) -> Circuit:
         """For tests: be in `state`, unheard, and give what the circuit was."""

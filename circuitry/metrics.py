@@ -6,6 +6,7 @@ import itertools
 from collections import Counter as Multiset
 from dataclasses import dataclass
 
+from circuitry.latency import Histogram, Latency
 from circuitry.states import CircuitState
 
 
@@ -41,6 +42,7 @@ class Totals:
         "failures",
         "fallbacks",
         "ignored",
+        "latency",
         "rejected",
         "shadow_rejected",
         "successes",
@@ -53,6 +55,7 @@ class Totals:
         self.rejected = Counter()
         self.shadow_rejected = Counter()
         self.fallbacks = Counter()
+        self.latency = Histogram()  # empty where the time isn't taken
         #: How often each state was entered.
         self.entered: Multiset[CircuitState] = Multiset()
         self._successes_before = 0
@@ -96,6 +99,7 @@ class CircuitBreakerMetrics:
         shadow_rejected: calls that only a shadow would have rejected.
         verdict: whose word the state is: "local", this process's own, or "fleet".
         entered: how often each state was entered, by its name.
+        latency: how long the calls that have ended took; None where `latency` isn't set.
     """
 
     name: str
@@ -118,3 +122,4 @@ class CircuitBreakerMetrics:
     shadow_rejected: int
     verdict: str
     entered: dict[str, int]
+    latency: Latency | None

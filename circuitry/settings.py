@@ -48,6 +48,7 @@ class NumberSettings(TypedDict, total=False):
     probe_timeout: Seconds | None
     initial_state: str
     quorum: int | None
+    latency: bool
     include: Errors | None
     exclude: Errors | None
     exclude_as: str

@@ -231,6 +231,10 @@ class Ruled:
                 self.run = True
         return told is True
 
+    def given_up(self) -> bool:
+        """Changes nothing."""
+        return False
+
     def enter(self) -> Admitting | None:
         """Admits calls itself."""
         return self
@@ -313,7 +317,7 @@ class Timed(Ruled):
             return False
         return self.failure() if failed else self.success()
 
-    def given_up(self, flight: Flight) -> bool:
+    def withdrawn(self, flight: Flight) -> bool:
         """A call has ended without a verdict, and counts only if it was slow: whether to trip for it."""
         took = self.clock() - flight.started
         is_news = False
@@ -355,4 +359,4 @@ class Flight:
 
     def given_up(self) -> bool:
         """It has ended without a verdict; True if the circuit has to trip."""
-        return self.timed.given_up(self)
+        return self.timed.withdrawn(self)

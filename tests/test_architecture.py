@@ -24,12 +24,12 @@ ROOT = Path(circuitry.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
     ("checks",),  # what users give
-    ("waiting", "watches"),  # for how long to stay open; what rules make of calls
+    ("waiting", "watches", "latency"),  # how long to stay open; what rules make of calls; how long they take
     ("policies",),  # when to trip
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
-    ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
+    ("config", "events", "metrics", "gate", "blocks", "stopwatch"),  # said, told, counted, asked, left, timed
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
     ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say

@@ -75,8 +75,8 @@ class SharedGate:
                 self.outbox.end(lease, outcome, cause)
                 self._held.let_go(admission)  # only now: at no moment all seems to be told
                 self.nudge()
-        elif isinstance(admission, Streak):
-            self.outbox.count(admission.epoch, outcome, cause)
+        elif isinstance(counted := admission.owner, Streak):
+            self.outbox.count(counted.epoch, outcome, cause)
             self.nudge()
 
     def end(self, lease: Lease, outcome: Outcome, cause: str | None) -> None:

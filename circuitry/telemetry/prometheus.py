@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 try:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as missing:
     raise ImportError(
@@ -29,7 +29,13 @@ __all__ = ["CircuitCollector"]
 
 logger = logging.getLogger("circuitry")
 
-Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
+Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
+#: The bounds of the histogram, in seconds: bounds of the circuit's own finer buckets as well, so it is exact.
+_LE = [str(float(f"{first}e{power}")) for power in range(-3, 2) for first in ("1", "2.5", "5")]
+LE = (*_LE, "100.0", "+Inf")
+
+Snapshots: TypeAlias = Mapping[str, CircuitBreakerMetrics]
 
 #: The value of a series' own label, where it has one, and the series' value.
 Samples: TypeAlias = Mapping[str, float]
@@ -45,15 +51,30 @@ class Series(NamedTuple):
     label: str | None = None  # beside `circuit`
     unit: str = ""
 
-    def family(self) -> Family:
-        """The series, with nothing in them."""
+    def of(self, snapshots: Snapshots) -> Family:
+        """The series of these circuits."""
         labels = ["circuit"] if self.label is None else ["circuit", self.label]
-        return self.kind(self.name, self.help, labels=labels, unit=self.unit)
+        family = self.kind(self.name, self.help, labels=labels, unit=self.unit)
+        for name, metrics in snapshots.items():
+            for own, value in self.read(metrics).items():
+                family.add_metric([name] if self.label is None else [name, own], value)
+        return family
 
-    def add(self, family: Family, name: str, metrics: CircuitBreakerMetrics) -> None:
-        """Add those of one circuit."""
-        for own, value in self.read(metrics).items():
-            family.add_metric([name] if self.label is None else [name, own], value)
+
+class Times(NamedTuple):
+    """A histogram of those circuits that take the time of their calls."""
+
+    name: str
+    help: str
+
+    def of(self, snapshots: Snapshots) -> Family:
+        """The series of these circuits."""
+        family = HistogramMetricFamily(self.name, self.help, labels=["circuit"], unit="seconds")
+        for name, metrics in snapshots.items():
+            latency = metrics.latency
+            if latency is not None:
+                family.add_metric([name], [(le, latency.at_most(float(le))) for le in LE], latency.total)
+        return family
 
 
 def _one(read: Callable[[CircuitBreakerMetrics], float]) -> Callable[[CircuitBreakerMetrics], Samples]:
@@ -73,7 +94,7 @@ def _entered(metrics: CircuitBreakerMetrics) -> Samples:
     return {state.value: metrics.entered.get(state, 0) for state in CircuitState}
 
 
-ALL = (
+ALL: tuple[Series | Times, ...] = (
     Series(
         GaugeMetricFamily, "circuitry_state", "1 for the state the circuit is in, else 0.", _states, "state"
     ),
@@ -129,6 +150,7 @@ ALL = (
         "Calls that a circuit in shadow would have rejected.",
         _one(lambda metrics: metrics.shadow_rejected),
     ),
+    Times("circuitry_call_seconds", "How long admitted calls took, where the circuit takes their time."),
 )
 
 
@@ -151,16 +173,12 @@ class CircuitCollector(Collector):
 
     def describe(self) -> Iterator[Family]:
         """The names, for `register` to find out whether they are taken. Asks no breaker."""
-        return (series.family() for series in ALL)
+        return (series.of({}) for series in ALL)
 
     def collect(self) -> Iterator[Family]:
         """The series of every circuit there is at this moment."""
         snapshots = self._snapshots()
-        for series in ALL:
-            family = series.family()
-            for name, metrics in snapshots.items():
-                series.add(family, name, metrics)
-            yield family
+        return (series.of(snapshots) for series in ALL)
 
     def _snapshots(self) -> dict[str, CircuitBreakerMetrics]:
         snapshots: dict[str, CircuitBreakerMetrics] = {}

@@ -161,5 +161,5 @@ def test_the_series_of_operating_are_those_of_the_collector(pages: Any) -> None:
 
     text = pages["docs/operating.md"].text
     shown = re.findall(r"^\| `(circuitry_\w+)` \| (\w+) \|", text, re.MULTILINE)
-    [*families] = CircuitCollector([CircuitBreaker("one")]).collect()
+    [*families] = CircuitCollector([CircuitBreaker("one", latency=True)]).collect()
     assert shown == [(family.samples[0].name, family.type) for family in families]

@@ -35,6 +35,7 @@ def test_of_a_new_breaker(breaker):
         shadow_rejected=0,
         verdict="local",
         entered={},
+        latency=None,
     )
 
 
@@ -75,6 +76,7 @@ def test_after_a_whole_life(breaker, clock, fail):
         shadow_rejected=0,
         verdict="local",
         entered={"open": 1, "half_open": 1},
+        latency=None,
     )
     probe.success()
     breaker.acquire().success()
