@@ -9,7 +9,7 @@ def catalogue(region): ...
 from circuitry.config import CircuitBreakerConfig
 from circuitry.decorator import circuit, circuit_of
 from circuitry.errors import CircuitBreakerError, CircuitOpenError, ConfigurationError, TooManyCallsError
-from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent, TransitionEvent
+from circuitry.events import FailureEvent, FallbackEvent, PanicEvent, RejectionEvent, TransitionEvent
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
 from circuitry.last_good import last_good
@@ -34,6 +34,7 @@ __all__ = [
     "FailureEvent",
     "FallbackEvent",
     "Latency",
+    "PanicEvent",
     "Permit",
     "RejectionEvent",
     "TooManyCallsError",

@@ -150,7 +150,10 @@ class Breaker(LockedCircuit):
         if verdict is WAIVED:
             self.totals.shadow_rejected.add()
         elif isinstance(verdict, Rejection):
-            raise self._rejected(verdict)
+            if self._panic is None or not self._panic.lets_through(verdict.state):
+                raise self._rejected(verdict)
+            self.totals.panic_admitted.add()
+            verdict = WAIVED
         admission, stopwatch = cast("Admission", verdict), self._stopwatch
         return admission if stopwatch is None else stopwatch.start(admission)
 
@@ -357,6 +360,7 @@ class Breaker(LockedCircuit):
                 retry_after=machine.retry_after(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
+                panic_admitted=totals.panic_admitted.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",
                 entered={state.value: times for state, times in totals.entered.items()},
                 latency=totals.latency.read() if self.config.latency else None,

@@ -97,6 +97,16 @@ def check_share(name: str, value: object) -> float:
     return float(value)
 
 
+def check_part(name: str, value: object, why: str) -> None:
+    """A share of a whole, but not all of it: `why` not.
+
+    Raises:
+        ConfigurationError: it isn't a number, or isn't > 0 and < 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        refuse(name, value, f"a number > 0 and < 1: {why}")
+
+
 def check_number(name: str, value: object, least: float, most: float = math.inf) -> float:
     """A number in a range, both ends included but for infinity.
 

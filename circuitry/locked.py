@@ -17,7 +17,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuitry import machine
 from circuitry.checks import check_name
@@ -33,6 +33,9 @@ from circuitry.stopwatch import Stopwatch
 from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
 
+if TYPE_CHECKING:
+    from circuitry.panic import Member
+
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
 
@@ -46,6 +49,7 @@ class LockedCircuit(Listening):
         "_clock",
         "_dropped",
         "_gate",
+        "_panic",
         "_stopwatch",
         "_untold",
         "config",
@@ -62,7 +66,9 @@ class LockedCircuit(Listening):
     evidence: Evidence | None
     #: Where each call needs an admission of its own: what gives it, or None.
     enter: Callable[[], Admitting | None] | None
-    #: Until when every call is rejected at once, and why; or None.
+    #: Its part in the panic of its family, if it is in one that may panic.
+    _panic: Member | None
+    #: Until when every call is rejected at once, and why; or None. Where there may be a panic it isn't used.
     _barrier: tuple[float, str | None] | None
 
     def __init__(self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
@@ -74,6 +80,7 @@ class LockedCircuit(Listening):
         self.limits = config.limits._replace(clock=clock)
         self._stopwatch = self._stopwatch_for(config)
         self._gate: Gate = LOCAL
+        self._panic = None
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
@@ -87,7 +94,7 @@ class LockedCircuit(Listening):
         evidence: Evidence | None = circuit.evidence
         enter: Callable[[], Admitting | None] | None = None
         self._gate.tag(evidence)
-        barrier = machine.barrier(circuit)
+        barrier = machine.barrier(circuit) if self._panic is None else None
         if self._gate.asleep:
             evidence = None
         elif evidence is not None:
@@ -120,6 +127,8 @@ class LockedCircuit(Listening):
         """Tell the gate and the listeners what is new."""
         self._tell_gate()
         super()._announce()
+        if self._panic is not None:
+            self._panic.announce()
 
     def _become(self, circuit: Circuit) -> None:
         """The only place where a circuit changes."""
@@ -142,6 +151,8 @@ class LockedCircuit(Listening):
             return
         if source != "shadow":
             self.totals.entered[after] += 1
+            if self._panic is not None:
+                self._panic.note(after)
         event = TransitionEvent(
             self.name, before, after, circuit.reason, unix_seconds(), source, circuit.cause
         )
@@ -299,7 +310,6 @@ class LockedCircuit(Listening):
 
     def _rearm(self) -> None:
         super()._rearm()
-        self._speaker = None
         self._gate.rearm()
         self._show(self._circuit)
 

@@ -43,6 +43,7 @@ class Totals:
         "fallbacks",
         "ignored",
         "latency",
+        "panic_admitted",
         "rejected",
         "shadow_rejected",
         "successes",
@@ -54,6 +55,7 @@ class Totals:
         self.ignored = Counter()
         self.rejected = Counter()
         self.shadow_rejected = Counter()
+        self.panic_admitted = Counter()
         self.fallbacks = Counter()
         self.latency = Histogram()  # empty where the time isn't taken
         #: How often each state was entered.
@@ -97,6 +99,7 @@ class CircuitBreakerMetrics:
         retry_after: seconds, >= 0, until a call may be admitted; 0.0 when one would be.
         shadow_state: what the circuit would be, were it not in shadow; None if it isn't.
         shadow_rejected: calls that only a shadow would have rejected.
+        panic_admitted: calls that the circuit would have rejected, had its family not panicked.
         verdict: whose word the state is: "local", this process's own, or "fleet".
         entered: how often each state was entered, by its name.
         latency: how long the calls that have ended took; None where `latency` isn't set.
@@ -120,6 +123,7 @@ class CircuitBreakerMetrics:
     retry_after: float
     shadow_state: CircuitState | None
     shadow_rejected: int
+    panic_admitted: int
     verdict: str
     entered: dict[str, int]
     latency: Latency | None

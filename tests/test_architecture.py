@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks", "stopwatch"),  # said, told, counted, asked, left, timed
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
-    ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
+    ("locked", "panic", "settings"),  # the circuit under its lock; a family's panic; the keywords, and whose
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
     ("deadline", "permit"),  # how long a call may take; leave to make one, as an object

@@ -11,6 +11,7 @@ every series is there before the first call, and those of a breaker that is gone
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
@@ -23,7 +24,14 @@ except ModuleNotFoundError as missing:
         "circuitry.telemetry.prometheus needs prometheus-client: pip install 'circuitry-breaker[prometheus]'"
     ) from missing
 
-from circuitry import CircuitBreaker, CircuitBreakerMetrics, CircuitState, registry
+from circuitry import (
+    CircuitBreaker,
+    CircuitBreakerMetrics,
+    CircuitFamily,
+    CircuitRegistry,
+    CircuitState,
+    registry,
+)
 
 __all__ = ["CircuitCollector"]
 
@@ -150,6 +158,12 @@ ALL: tuple[Series | Times, ...] = (
         "Calls that a circuit in shadow would have rejected.",
         _one(lambda metrics: metrics.shadow_rejected),
     ),
+    Series(
+        CounterMetricFamily,
+        "circuitry_panic_admissions",
+        "Calls that a circuit would have rejected, had its family not panicked.",
+        _one(lambda metrics: metrics.panic_admitted),
+    ),
     Times("circuitry_call_seconds", "How long admitted calls took, where the circuit takes their time."),
 )
 
@@ -173,12 +187,17 @@ class CircuitCollector(Collector):
 
     def describe(self) -> Iterator[Family]:
         """The names, for `register` to find out whether they are taken. Asks no breaker."""
-        return (series.of({}) for series in ALL)
+        return itertools.chain((series.of({}) for series in ALL), (_panics(()),))
 
     def collect(self) -> Iterator[Family]:
         """The series of every circuit there is at this moment."""
         snapshots = self._snapshots()
-        return (series.of(snapshots) for series in ALL)
+        return itertools.chain((series.of(snapshots) for series in ALL), (_panics(self._families()),))
+
+    def _families(self) -> Iterable[CircuitFamily]:
+        if isinstance(self._registry, CircuitFamily):
+            return (self._registry,)
+        return self._registry.families() if isinstance(self._registry, CircuitRegistry) else ()
 
     def _snapshots(self) -> dict[str, CircuitBreakerMetrics]:
         snapshots: dict[str, CircuitBreakerMetrics] = {}
@@ -189,6 +208,16 @@ class CircuitCollector(Collector):
                 text = "circuit %r: no snapshot for Prometheus"
                 logger.exception(text, breaker.name, extra={"circuit": breaker.name})
         return snapshots
+
+
+def _panics(families: Iterable[CircuitFamily]) -> Family:
+    """Of those that may panic, which do."""
+    text = "1 while more than max_open_fraction of the family's circuits aren't closed, else 0."
+    gauge = GaugeMetricFamily("circuitry_family_panicking", text, labels=["family"])
+    for family in families:
+        if family.max_open_fraction is not None:
+            gauge.add_metric([_text(family.name)], float(family.is_panicking))
+    return gauge
 
 
 def _text(name: str) -> str:

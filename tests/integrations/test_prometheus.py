@@ -34,6 +34,7 @@ PLAIN = (
     "circuitry_recovery_attempts_total",
     "circuitry_retry_after_seconds",
     "circuitry_shadow_rejections_total",
+    "circuitry_panic_admissions_total",
 )
 
 Scraped = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -110,7 +111,7 @@ def test_all_series_are_there_without_traffic(breaker: CircuitBreaker) -> None:
 
 def test_without_circuits_the_names_are_there_and_no_series() -> None:
     shown = scrape([])
-    assert len(shown.families) == 10
+    assert len(shown.families) == 12
     assert not shown.samples
 
 
@@ -272,6 +273,7 @@ def test_names_and_units_keep_to_the_conventions(breaker: CircuitBreaker) -> Non
             "state",
             "outcome",
             "le",
+            "family",
         }
     units = {family.name: family.unit for family in parse_openmetrics(text) if family.unit}
     assert units == {
@@ -294,6 +296,23 @@ def test_how_long_calls_took_is_a_histogram_of_those_circuits_that_take_the_time
     assert shown("circuitry_call_seconds_sum", circuit="netflix") == pytest.approx(7207.3029)
     timed = {dict(labels)["circuit"] for name, labels in shown.samples if name.startswith("circuitry_call_s")}
     assert timed == {"netflix"}
+
+
+def test_which_families_panic_and_what_they_let_through(fresh: CircuitRegistry) -> None:
+    may = fresh.get_or_create_family("shard", max_open_fraction=0.5, failure_threshold=1)
+    fresh.get_or_create_family("plain")["eu"]
+    may["eu"], may["us"]
+    assert scrape(fresh)("circuitry_family_panicking", family="shard") == 0
+    for breaker in may:
+        fail(breaker)
+    may["eu"].call(works)
+    for circuits in (fresh, may):
+        shown = scrape(circuits)
+        assert shown("circuitry_family_panicking", family="shard") == 1
+        assert shown("circuitry_panic_admissions_total", circuit="shard[eu]") == 1
+        assert shown("circuitry_rejections_total", circuit="shard[eu]") == 0
+        assert [name for name, _ in shown.samples].count("circuitry_family_panicking") == 1
+    assert not any(name == "circuitry_family_panicking" for name, _ in scrape(list(may)).samples)
 
 
 def test_each_bound_of_the_histogram_is_one_of_the_circuits_own() -> None:
