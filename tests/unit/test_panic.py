@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import weakref
 
 import pytest
@@ -330,6 +331,33 @@ def test_where_nobody_wants_it_no_record_is_made(family, monkeypatch):
     monkeypatch.setattr(panic.logger, "isEnabledFor", lambda level: False)
     monkeypatch.setattr(panic.logger, "log", None)
     fail(family, "a", "b", "c")
+    assert family.is_panicking
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_that_is_forked_while_a_listener_is_told_goes_on(family):
+    """The one who was telling isn't there to tell the end."""
+    children = []
+
+    def listener(event):
+        if event.panicking:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    told = []
+                    family.on_panic(lambda event: told.append(event.panicking))
+                    family.reset_all()
+                    code = 0 if told == [False] and not family.is_panicking else 2
+                finally:
+                    os._exit(code)
+            children.append(child)
+
+    family.on_panic(listener)
+    fail(family, "a", "b", "c")
+    [child] = children
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert family.is_panicking
 
 
