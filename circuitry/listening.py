@@ -60,7 +60,6 @@ class Telling(LockHolder, Generic[E]):
 
     def _tell(self, event: E) -> None:
         """Tell of one event."""
-        raise NotImplementedError
 
     def _listen(self, kind: str, listener: Callable[[Any], object]) -> Callable[[], None]:
         check_listener(listener)

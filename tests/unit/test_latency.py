@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import os
 import pickle
+import types
 from itertools import pairwise
 
 import anyio
@@ -146,6 +148,19 @@ def test_its_memory_is_bounded_and_made_when_needed():
         histogram.add(bound)
     assert len(histogram._counts) == len(BOUNDS) + 1
     assert len(Histogram()._counts) == 0
+
+
+def test_of_two_threads_that_come_first_to_a_bucket_both_count(monkeypatch):
+    histogram, between = Histogram(), [0.125]
+
+    def count():
+        if between:
+            histogram.add(between.pop())  # another thread, at the worst moment
+        return itertools.count()
+
+    monkeypatch.setattr("circuitry.latency.itertools", types.SimpleNamespace(count=count))
+    histogram.add(0.125)
+    assert histogram.read().calls == 2
 
 
 # -- Which calls -------------------------------------------------------------------------------------

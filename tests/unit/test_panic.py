@@ -153,6 +153,12 @@ def test_a_member_that_is_dropped_counts_no_more(made):
     assert family.is_panicking
 
 
+def test_its_place_is_not_counted_twice(made):
+    family = made(keys="abcdefg", max_keys=3)
+    fail(family, "e", "f")
+    assert family.is_panicking  # 2 of 3
+
+
 def test_the_circuit_for_surplus_keys_is_a_member(made):
     family = made(keys="ab", max_keys=2, max_open_fraction=0.9)
     fail(family, "a", "b")
@@ -443,6 +449,14 @@ def test_what_a_fleet_has_opened_counts_like_what_was_opened_here(made):
     family["d"]._announce()
     assert [event.panicking for event in heard] == [True]  # told with the next thing that is told
     family["a"]._follow(FleetVerdict(CircuitState.CLOSED, None, "recovered", 0.0, None))
+    assert not family.is_panicking
+
+
+def test_what_a_fleet_in_shadow_would_do_is_no_reason(made):
+    family = made(store=Fleet())
+    for key in "abc":
+        family[key]._follow(FleetVerdict(CircuitState.OPEN, CircuitState.SHADOW, "tripped", 1010.0, "down"))
+    assert family["a"].metrics().shadow_state == "open"
     assert not family.is_panicking
 
 
