@@ -34,7 +34,7 @@ from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
 
 if TYPE_CHECKING:
-    from circuitry.panic import Member
+    from circuitry.panic import Barrier, Member
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -68,8 +68,8 @@ class LockedCircuit(Listening):
     enter: Callable[[], Admitting | None] | None
     #: Its part in the panic of its family, if it is in one that may panic.
     _panic: Member | None
-    #: Until when every call is rejected at once, and why; or None. Where there may be a panic it isn't used.
-    _barrier: tuple[float, str | None] | None
+    #: Until when every call is rejected at once, and why; or None.
+    _barrier: tuple[float, str | None] | Barrier | None
 
     def __init__(self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -94,7 +94,8 @@ class LockedCircuit(Listening):
         evidence: Evidence | None = circuit.evidence
         enter: Callable[[], Admitting | None] | None = None
         self._gate.tag(evidence)
-        barrier = machine.barrier(circuit) if self._panic is None else None
+        until = machine.barrier(circuit)
+        barrier = until if until is None or self._panic is None else self._panic.barrier(until)
         if self._gate.asleep:
             evidence = None
         elif evidence is not None:

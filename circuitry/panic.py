@@ -11,8 +11,10 @@ hear of it when no lock is held.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import time as unix_seconds
+from typing import Any
 
 from circuitry.config import logger
 from circuitry.events import Listeners, PanicEvent
@@ -23,6 +25,7 @@ from circuitry.states import CircuitState
 CUT_OFF = (CircuitState.OPEN, CircuitState.HALF_OPEN)
 #: One circuit is no reason to panic, however small the family.
 FEWEST = 2
+GONE = -math.inf
 
 
 class Panic(Telling[PanicEvent]):
@@ -107,6 +110,23 @@ class Member:
         """Tell what is new; called without a lock."""
         self._panic._announce()
 
+    def barrier(self, until: tuple[float, str | None]) -> Barrier:
+        """That of a circuit, as long as there is no panic."""
+        return Barrier(self._panic, until)
+
     def lets_through(self, state: CircuitState) -> bool:
         """Whether a call goes out all the same that a circuit in this state would reject."""
         return self._panic.is_on and state in CUT_OFF
+
+
+class Barrier:
+    """Until when a circuit rejects every call, and why; in a panic until a moment that is long gone."""
+
+    __slots__ = ("_panic", "_until")
+
+    def __init__(self, panic: Panic, until: tuple[float, str | None]) -> None:
+        self._panic = panic
+        self._until = until
+
+    def __getitem__(self, place: int) -> Any:
+        return GONE if self._panic.is_on and place == 0 else self._until[place]
