@@ -232,6 +232,13 @@ CELLS = (
         check=_answers,
     ),
     Cell(
+        name="latency",
+        title="closed, sync, with `latency=True`",
+        goal=1.4,
+        build=lambda who: who.with_latency(fetch),
+        check=_answers,
+    ),
+    Cell(
         name="backoff",
         title="closed, sync, with `backoff=` and `retry_after=`",
         goal=0.35,

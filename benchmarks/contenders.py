@@ -132,6 +132,10 @@ class Contender:
         """A circuit that will come back slowly."""
         return None
 
+    def with_latency(self, fn: Fn) -> Fn | None:
+        """A histogram of how long calls take."""
+        return None
+
     def with_backoff(self, fn: Fn) -> Fn | None:
         """A circuit that waits longer each time."""
         return None
@@ -186,6 +190,9 @@ class Bare(Contender):
         return self.guard(fn)
 
     def with_ramp(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_latency(self, fn: Fn) -> Fn:
         return self.guard(fn)
 
     def with_backoff(self, fn: Fn) -> Fn:
@@ -351,6 +358,10 @@ class Circuitry(Contender):
 
     def with_ramp(self, fn: Fn) -> Fn:
         guarded: Fn = self.lib.circuit(ramp_up=30.0)(fn)
+        return guarded
+
+    def with_latency(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(latency=True)(fn)
         return guarded
 
     def with_backoff(self, fn: Fn) -> Fn:

@@ -9,10 +9,11 @@ def catalogue(region): ...
 from circuitry.config import CircuitBreakerConfig
 from circuitry.decorator import circuit, circuit_of
 from circuitry.errors import CircuitBreakerError, CircuitOpenError, ConfigurationError, TooManyCallsError
-from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent, TransitionEvent
+from circuitry.events import FailureEvent, FallbackEvent, PanicEvent, RejectionEvent, TransitionEvent
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
 from circuitry.last_good import last_good
+from circuitry.latency import Latency
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.permit import Permit
 from circuitry.registry import CircuitRegistry, registry
@@ -32,6 +33,8 @@ __all__ = [
     "ConfigurationError",
     "FailureEvent",
     "FallbackEvent",
+    "Latency",
+    "PanicEvent",
     "Permit",
     "RejectionEvent",
     "TooManyCallsError",

@@ -35,7 +35,6 @@ from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.throttling import chance
-from circuitry.watches import Flight
 
 DEBUG = 10
 CAUSE_LENGTH = 200
@@ -155,8 +154,12 @@ class Breaker(LockedCircuit):
         if verdict is WAIVED:
             self.totals.shadow_rejected.add()
         elif isinstance(verdict, Rejection):
-            raise self._rejected(verdict)
-        return cast("Admission", verdict)
+            if self._panic is None or not self._panic.lets_through(verdict.state):
+                raise self._rejected(verdict)
+            self.totals.panic_admitted.add()
+            verdict = WAIVED
+        admission, stopwatch = cast("Admission", verdict), self._stopwatch
+        return admission if stopwatch is None else stopwatch.start(admission)
 
     def _rejected(self, rejection: Rejection) -> CircuitOpenError:
         """Count a rejection, and make the exception for it."""
@@ -219,11 +222,8 @@ class Breaker(LockedCircuit):
     def ignore(self, admission: Admission) -> None:
         """A call that `admission` let through has ended without a verdict."""
         self.totals.ignored.add()
-        if isinstance(admission, Probe):
-            self._dropped.append((admission, IGNORED))
-            self._gate.nudge()
-        elif isinstance(admission, Flight) and admission.given_up():
-            self._put_off(admission, IGNORED)
+        if admission.given_up():
+            self._leave_word(admission, IGNORED)
 
     def left_early(self, admission: Admission) -> None:
         """A stream was left by its consumer: a success, reported from where no lock may be taken.
@@ -231,15 +231,20 @@ class Breaker(LockedCircuit):
         The garbage collector closes abandoned streams, and may run while this thread holds the lock.
         """
         next(self.count)
-        if isinstance(admission, Probe):
-            self._dropped.append((admission, SUCCESS))
-            self._gate.nudge()
-        elif admission.run:
+        if admission.run:
             if admission.success():
-                self._put_off(admission, SUCCESS)
+                self._leave_word(admission, SUCCESS)
             elif self._gate is not LOCAL:
                 self._untold.append((admission, SUCCESS))
                 self._gate.nudge()
+
+    def _leave_word(self, admission: Admission, outcome: Outcome) -> None:
+        """An outcome takes a step, and no lock may be taken."""
+        if isinstance(admission, Probe):
+            self._dropped.append((admission, outcome))
+            self._gate.nudge()
+        else:
+            self._put_off(admission, outcome)
 
     def _put_off(
         self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
@@ -369,8 +374,10 @@ class Breaker(LockedCircuit):
                 shed_share=machine.shed_share(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
+                panic_admitted=totals.panic_admitted.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",
                 entered={state.value: times for state, times in totals.entered.items()},
+                latency=totals.latency.read() if self.config.latency else None,
             )
         self._announce()
         return snapshot

@@ -97,6 +97,16 @@ def check_share(name: str, value: object) -> float:
     return float(value)
 
 
+def check_part(name: str, value: object, why: str) -> None:
+    """A share of a whole, but not all of it: `why` not.
+
+    Raises:
+        ConfigurationError: it isn't a number, or isn't > 0 and < 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        refuse(name, value, f"a number > 0 and < 1: {why}")
+
+
 def check_number(name: str, value: object, least: float, most: float = math.inf) -> float:
     """A number in a range, both ends included but for infinity.
 
@@ -113,6 +123,16 @@ def check_number(name: str, value: object, least: float, most: float = math.inf)
     if not (least <= number <= most and number < math.inf):
         refuse(name, value, allowed)
     return number
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False, and nothing that is only like them.
+
+    Raises:
+        ConfigurationError: it isn't.
+    """
+    if not isinstance(value, bool):
+        refuse(name, value, "True or False")
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from circuitry.checks import (
     check_count,
     check_errors,
     check_fields,
+    check_flag,
     check_predicate,
     check_seconds,
     shown,
@@ -71,6 +72,7 @@ class CircuitBreakerConfig:
         initial_state: "closed", "shadow", "disabled" or "forced_open".
         quorum: in a fleet, so many processes must have failed for the circuit to open for all, >= 1;
             None means as many as its store says.
+        latency: whether to take the time of each call, for `metrics().latency`: True or False.
         include: only these exceptions are failures: a type, several, or a predicate.
         exclude: these exceptions are not failures: a type, several, or a predicate.
         exclude_as: what an excluded exception counts as: "ignored" or "success".
@@ -100,6 +102,7 @@ class CircuitBreakerConfig:
     probe_timeout: Seconds | None = None
     initial_state: str = "closed"
     quorum: int | None = None
+    latency: bool = False
     include: Errors | None = None
     exclude: Errors | None = None
     exclude_as: str = "ignored"
@@ -131,6 +134,7 @@ class CircuitBreakerConfig:
         check_choice("initial_state", self.initial_state, INITIAL_STATES)
         if self.quorum is not None:
             check_count("quorum", self.quorum)
+        check_flag("latency", self.latency)
         check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
             self._settle(name, check_errors(name, getattr(self, name)))

@@ -188,7 +188,8 @@ def circuit(target: Any = None, /, **settings: Any) -> Any:
         settings: of the breaker: `preset` or `config`, fields of `CircuitBreakerConfig` beside
             them, `clock`, `store`. Of this decoration: `include`, `exclude`, `exclude_as`,
             `failure_if`; `call_timeout`; `fallback` or `fallback_value`, `fallback_on`; `key` for a family of
-            circuits, one for each value of `key(*args, **kwargs)`, and `max_keys` (1000).
+            circuits, one for each value of `key(*args, **kwargs)`, and `max_keys` (1000) and
+            `max_open_fraction`: the share of them that may be open before calls go out all the same.
 
     Returns:
         The guarded callable, of the same type; or a `Decoration` that makes one.

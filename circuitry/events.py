@@ -57,6 +57,19 @@ class FallbackEvent(NamedTuple):
     error: BaseException
 
 
+class PanicEvent(NamedTuple):
+    """A family panics, or does no more: `not_closed` of its `members` are open or half-open.
+
+    `at` is in unix seconds.
+    """
+
+    name: str
+    panicking: bool
+    not_closed: int
+    members: int
+    at: float
+
+
 class Listeners(tuple[Callable[[Any], object], ...]):
     """Who listens to one kind of event: immutable, so it can be read without a lock."""
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from circuitry.config import CircuitBreakerConfig
+from circuitry.events import PanicEvent
 from circuitry.faces import CircuitBreaker
 from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.panic import Panic
 
 MAX_KEYS = 1000
 
@@ -31,12 +33,15 @@ class CircuitFamily(LockHolder):
         config: CircuitBreakerConfig,
         make: Callable[[str], CircuitBreaker],
         max_keys: int = MAX_KEYS,
+        max_open_fraction: float | None = None,
         taken: Callable[[str], bool] = lambda _: False,
     ) -> None:
         super().__init__()
         self.name = name
         self.config = config
         self.max_keys = max_keys
+        self.max_open_fraction = max_open_fraction
+        self._panic = Panic(name, max_open_fraction)
         self._make = make
         self._taken = taken  # whether a name is that of a circuit outside
         self._tick = itertools.count().__next__  # numbers the uses, so that the latest is the highest
@@ -78,15 +83,19 @@ class CircuitFamily(LockHolder):
             if breaker is None and len(self._members) >= self.max_keys:
                 evicted = self._evict()
                 if evicted is None:
-                    if self._shared is None:
-                        self._shared = self._make(f"{self.name}[*]")
-                    return self._shared
+                    breaker = self._shared = self._shared or self._member(f"{self.name}[*]")
             if breaker is None:
-                breaker = self._members[key] = self._make(self._free(text))
+                breaker = self._members[key] = self._member(self._free(text))
                 breaker.used = self._tick()
                 self._names.add(breaker.name)
                 heapq.heappush(self._uses, (breaker.used, key))
-            return breaker
+        self._panic._announce()  # one more member may have ended a panic
+        return breaker
+
+    def _member(self, name: str) -> CircuitBreaker:
+        breaker = self._make(name)
+        breaker._panic = self._panic.member()
+        return breaker
 
     def _evict(self) -> object:
         """Let the least recently used closed member go: what is to be dropped, or None.
@@ -107,6 +116,8 @@ class CircuitFamily(LockHolder):
             elif breaker.is_as_new:
                 del self._members[use[1]]
                 self._names.discard(breaker.name)
+                if breaker._panic is not None:
+                    breaker._panic.leave()
                 evicted = (use, breaker)
             else:
                 kept.append(use)
@@ -135,6 +146,25 @@ class CircuitFamily(LockHolder):
         with self._lock:
             members = list(self._members.values())
         return iter(members if self._shared is None else [*members, self._shared])
+
+    @property
+    def is_panicking(self) -> bool:
+        """Whether more than `max_open_fraction` of the members, and two at least, are open or half-open."""
+        return self._panic.is_on
+
+    def on_panic(self, listener: Callable[[PanicEvent], object]) -> Callable[[], None]:
+        """Call `listener(event)` when the family begins to panic, and when it does no more.
+
+        It runs in the thread that caused or found the change, outside every lock; one event at a time and
+        in order. What it raises is logged. Without `max_open_fraction` there is never an event.
+
+        Returns:
+            A function that unsubscribes it; calling it again does nothing.
+
+        Raises:
+            TypeError: the listener isn't callable, or async.
+        """
+        return self._panic.listen(listener)
 
     def metrics(self) -> dict[str, CircuitBreakerMetrics]:
         """A snapshot of each member, by its name."""

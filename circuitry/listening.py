@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from circuitry.checks import check_count
 from circuitry.config import logger
@@ -29,28 +29,19 @@ from circuitry.states import CircuitState
 
 INFO, WARNING = 20, 30
 
+E = TypeVar("E")
 
-class Listening(LockHolder):
-    """The part of a breaker that listeners see."""
 
-    __slots__ = (
-        "_news",
-        "_on_failure",
-        "_on_fallback",
-        "_on_rejection",
-        "_on_transition",
-        "_speaker",
-        "_streams",
-    )
+class Telling(LockHolder, Generic[E]):
+    """Tells of one kind of event, in order and outside of the lock."""
+
+    __slots__ = ("_news", "_speaker")
 
     def __init__(self) -> None:
         super().__init__()
-        #: Transitions that the listeners haven't heard of, and who is telling them.
-        self._news: deque[TransitionEvent] = deque()
+        #: What the listeners haven't heard of, filled under the lock; and who is telling them.
+        self._news: deque[E] = deque()
         self._speaker: object = None
-        #: Who reads the transitions, for as long as somebody holds it.
-        self._streams: weakref.WeakSet[EventStream] | None = None
-        self._on_transition = self._on_rejection = self._on_failure = self._on_fallback = Listeners()
 
     def _announce(self) -> None:
         """Tell what is new, unless somebody is at it: then they go on with ours."""
@@ -66,6 +57,45 @@ class Listening(LockHolder):
             finally:
                 if self._speaker is me:
                     self._speaker = None
+
+    def _tell(self, event: E) -> None:
+        """Tell of one event."""
+
+    def _listen(self, kind: str, listener: Callable[[Any], object]) -> Callable[[], None]:
+        check_listener(listener)
+
+        def heard(event: object) -> None:  # an object of its own for each subscription
+            listener(event)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                setattr(self, kind, getattr(self, kind).without(heard))
+
+        with self._lock:
+            setattr(self, kind, getattr(self, kind).with_(heard))
+        return unsubscribe
+
+    def _rearm(self) -> None:
+        super()._rearm()
+        self._speaker = None
+
+
+class Listening(Telling[TransitionEvent]):
+    """The part of a breaker that listeners see."""
+
+    __slots__ = (
+        "_on_failure",
+        "_on_fallback",
+        "_on_rejection",
+        "_on_transition",
+        "_streams",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Who reads the transitions, for as long as somebody holds it.
+        self._streams: weakref.WeakSet[EventStream] | None = None
+        self._on_transition = self._on_rejection = self._on_failure = self._on_fallback = Listeners()
 
     def _tell(self, event: TransitionEvent) -> None:
         level = WARNING if event.new_state in (CircuitState.OPEN, CircuitState.FORCED_OPEN) else INFO
@@ -108,20 +138,6 @@ class Listening(LockHolder):
     def on_fallback(self, listener: Callable[[FallbackEvent], object]) -> Callable[[], None]:
         """Call `listener(event)` when a fallback is about to stand in; otherwise like `on_transition`."""
         return self._listen("_on_fallback", listener)
-
-    def _listen(self, kind: str, listener: Callable[[Any], object]) -> Callable[[], None]:
-        check_listener(listener)
-
-        def heard(event: object) -> None:  # an object of its own for each subscription
-            listener(event)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                setattr(self, kind, getattr(self, kind).without(heard))
-
-        with self._lock:
-            setattr(self, kind, getattr(self, kind).with_(heard))
-        return unsubscribe
 
     def events(self, size: int = 1000) -> EventStream:
         """The transitions from now on, for `async for`, on asyncio or trio.

@@ -12,11 +12,12 @@ withheld: so the first call comes to it, and the calls after that cost what they
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuitry import machine
 from circuitry.checks import check_name
@@ -28,7 +29,11 @@ from circuitry.listening import Listening
 from circuitry.machine import Admission, Circuit
 from circuitry.metrics import Totals
 from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
+from circuitry.stopwatch import Stopwatch
 from circuitry.windows import Admitting, Evidence
+
+if TYPE_CHECKING:
+    from circuitry.panic import Barrier, Member
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -43,6 +48,8 @@ class LockedCircuit(Listening):
         "_clock",
         "_dropped",
         "_gate",
+        "_panic",
+        "_stopwatch",
         "_untold",
         "config",
         "enter",
@@ -58,8 +65,10 @@ class LockedCircuit(Listening):
     evidence: Evidence | None
     #: Where each call needs an admission of its own: what gives it, or None.
     enter: Callable[[], Admitting | None] | None
+    #: Its part in the panic of its family, if it is in one that may panic.
+    _panic: Member | None
     #: Until when every call is rejected at once, and why; or None.
-    _barrier: tuple[float, str | None] | None
+    _barrier: tuple[float, str | None] | Barrier | None
 
     def __init__(self, name: str, config: CircuitBreakerConfig, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -68,7 +77,9 @@ class LockedCircuit(Listening):
         self.totals = Totals()
         self._clock = clock
         self.limits = config.limits._replace(clock=clock)
+        self._stopwatch = self._stopwatch_for(config)
         self._gate: Gate = LOCAL
+        self._panic = None
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
@@ -82,16 +93,24 @@ class LockedCircuit(Listening):
         evidence: Evidence | None = circuit.evidence
         enter: Callable[[], Admitting | None] | None = None
         self._gate.tag(evidence)
-        barrier = machine.barrier(circuit)
+        until = machine.barrier(circuit)
+        barrier = until if until is None or self._panic is None else self._panic.barrier(until)
         if self._gate.asleep or circuit.full_at:  # or in a ramp: each call asks the machine
             evidence = None
         elif evidence is not None:
-            enter = evidence.entrance
-            if enter is None and self.config.call_timeout is not None:
-                enter = evidence.enter
+            enter = self._entrance(evidence)
             if enter is not None:
                 evidence = None
         self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
+
+    def _entrance(self, evidence: Evidence) -> Callable[[], Admitting | None] | None:
+        """What gives each call an admission of its own, where that is needed."""
+        entrance, stopwatch = evidence.entrance, self._stopwatch
+        if stopwatch is None:
+            return evidence.enter if entrance is None and self.config.call_timeout is not None else entrance
+        if entrance is None:
+            return functools.partial(stopwatch.around, evidence)
+        return functools.partial(stopwatch.enter, entrance)
 
     def _sweep(self, now: float) -> None:
         """Take in the results that came where no lock may be taken."""
@@ -113,6 +132,8 @@ class LockedCircuit(Listening):
         """Tell the gate and the listeners what is new."""
         self._tell_gate()
         super()._announce()
+        if self._panic is not None:
+            self._panic.announce()
 
     def _become(self, circuit: Circuit) -> None:
         """The only place where a circuit changes."""
@@ -142,6 +163,8 @@ class LockedCircuit(Listening):
             return
         if source != "shadow":
             self.totals.entered[after] += 1
+            if self._panic is not None:
+                self._panic.note(after)
         event = TransitionEvent(
             self.name, before, after, circuit.reason, unix_seconds(), source, circuit.cause
         )
@@ -276,7 +299,11 @@ class LockedCircuit(Listening):
         return True
 
     def _take_on(self, config: CircuitBreakerConfig) -> None:
+        self._stopwatch = self._stopwatch_for(config)
         self.config = config
+
+    def _stopwatch_for(self, config: CircuitBreakerConfig) -> Stopwatch | None:
+        return Stopwatch(self._clock, self.totals.latency) if config.latency else None
 
     def _set_aside(self, state: CircuitState) -> Circuit:
         """For tests: be in `state`, unheard, and give what the circuit was."""
@@ -295,7 +322,6 @@ class LockedCircuit(Listening):
 
     def _rearm(self) -> None:
         super()._rearm()
-        self._speaker = None
         self._gate.rearm()
         self._show(self._circuit)
 

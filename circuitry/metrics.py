@@ -6,6 +6,7 @@ import itertools
 from collections import Counter as Multiset
 from dataclasses import dataclass
 
+from circuitry.latency import Histogram, Latency
 from circuitry.states import CircuitState
 
 
@@ -41,6 +42,8 @@ class Totals:
         "failures",
         "fallbacks",
         "ignored",
+        "latency",
+        "panic_admitted",
         "rejected",
         "shadow_rejected",
         "successes",
@@ -52,7 +55,9 @@ class Totals:
         self.ignored = Counter()
         self.rejected = Counter()
         self.shadow_rejected = Counter()
+        self.panic_admitted = Counter()
         self.fallbacks = Counter()
+        self.latency = Histogram()  # empty where the time isn't taken
         #: How often each state was entered.
         self.entered: Multiset[CircuitState] = Multiset()
         self._successes_before = 0
@@ -96,8 +101,10 @@ class CircuitBreakerMetrics:
             that it would reject.
         shadow_state: what the circuit would be, were it not in shadow; None if it isn't.
         shadow_rejected: calls that only a shadow would have rejected.
+        panic_admitted: calls that the circuit would have rejected, had its family not panicked.
         verdict: whose word the state is: "local", this process's own, or "fleet".
         entered: how often each state was entered, by its name.
+        latency: how long the calls that have ended took; None where `latency` isn't set.
     """
 
     name: str
@@ -119,5 +126,7 @@ class CircuitBreakerMetrics:
     shed_share: float
     shadow_state: CircuitState | None
     shadow_rejected: int
+    panic_admitted: int
     verdict: str
     entered: dict[str, int]
+    latency: Latency | None

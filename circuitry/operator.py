@@ -49,6 +49,7 @@ KEYS = (
     "probe_timeout",
     "initial_state",
     "quorum",
+    "latency",
 )
 
 #: What a preset says here; the rest of a configuration stays the code's.
@@ -201,8 +202,10 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if name.isprintable() else ascii(name)
 
 
-def _parsed(text: str) -> int | float | str:
-    """A number if it reads like one."""
+def _parsed(text: str) -> bool | int | float | str:
+    """True or false, or a number, if it reads like one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
-from circuitry.checks import check_count, check_fields, check_name, refuse, shown
+from circuitry.checks import check_fields, check_name, refuse, shown
 from circuitry.config import DEFAULT, FIELDS, PRESETS, CircuitBreakerConfig, check_changeable
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
 from circuitry.family import MAX_KEYS, CircuitFamily
 from circuitry.forking import LockHolder, rearm_after_fork
 from circuitry.metrics import CircuitBreakerMetrics
-from circuitry.settings import Given, Store, check_store, given_of
+from circuitry.settings import FAMILY, Given, Store, check_family, check_store, given_of
 
 
 class Entry:
@@ -84,6 +84,11 @@ class CircuitRegistry(LockHolder):
         entry = self._entries.get(name)
         return entry.circuit if entry is not None and isinstance(entry.circuit, CircuitFamily) else None
 
+    def families(self) -> Iterator[CircuitFamily]:
+        """The families there are now."""
+        circuits = (entry.circuit for entry in list(self._entries.values()))
+        return (circuit for circuit in circuits if isinstance(circuit, CircuitFamily))
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.get(name) is not None
 
@@ -105,16 +110,11 @@ class CircuitRegistry(LockHolder):
         """The family that this name is one in, unless it was somebody's own before."""
         if name in self._entries or not name.endswith("]"):
             return None
-        families = (entry.circuit for entry in list(self._entries.values()))
-        found = (
-            one for one in families if isinstance(one, CircuitFamily) and name.startswith(f"{one.name}[")
-        )
+        found = (one for one in self.families() if name.startswith(f"{one.name}["))
         return max(found, key=lambda one: len(one.name), default=None)
 
     def _members(self) -> Iterator[CircuitBreaker]:
-        for entry in list(self._entries.values()):
-            if isinstance(entry.circuit, CircuitFamily):
-                yield from entry.circuit
+        return itertools.chain.from_iterable(self.families())
 
     # -- Making --------------------------------------------------------------------------------------
 
@@ -144,14 +144,15 @@ class CircuitRegistry(LockHolder):
         Args:
             name: the family's name.
             config: the settings of its members.
-            **settings: as for `get_or_create`; also `max_keys`, the bound on members (1000).
+            **settings: as for `get_or_create`; also `max_keys`, the bound on members (1000), and
+                `max_open_fraction`, the share of them that may be open before the family panics.
 
         Raises:
             ConfigurationError: a setting isn't allowed, other ones were given for this name, or it
                 is a single circuit's.
         """
-        check_fields(settings, ("preset", *FIELDS, "clock", "store", "max_keys"))
-        check_count("max_keys", settings.get("max_keys", MAX_KEYS))
+        check_fields(settings, ("preset", *FIELDS, "clock", "store", *FAMILY))
+        check_family(settings)
         return self._family(name, given_of({**settings, "config": config}))
 
     def _breaker(self, name: str, given: Given) -> CircuitBreaker:
@@ -232,9 +233,8 @@ class CircuitRegistry(LockHolder):
             now = entry.now if entry is not None and entry.circuit is family else given
             return self._make_breaker(member, now, name)
 
-        family = CircuitFamily(
-            name, config, make, given.get("max_keys", MAX_KEYS), self._entries.__contains__
-        )
+        bounds = (given.get("max_keys", MAX_KEYS), given.get("max_open_fraction"))
+        family = CircuitFamily(name, config, make, *bounds, taken=self._entries.__contains__)
         return family
 
     # -- Operators' settings ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from circuitry.checks import check_count, check_fields, refuse, shown
+from circuitry.checks import check_count, check_fields, check_part, refuse, shown
 from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Seconds
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
@@ -49,6 +49,7 @@ class NumberSettings(TypedDict, total=False):
     probe_timeout: Seconds | None
     initial_state: str
     quorum: int | None
+    latency: bool
     include: Errors | None
     exclude: Errors | None
     exclude_as: str
@@ -73,6 +74,7 @@ class Settings(BreakerSettings, total=False):
     config: CircuitBreakerConfig
     key: Callable[..., Any]
     max_keys: int
+    max_open_fraction: float
 
 
 JUDGING = ("include", "exclude", "exclude_as", "failure_if")
@@ -80,7 +82,9 @@ JUDGING = ("include", "exclude", "exclude_as", "failure_if")
 NUMBERS = tuple(name for name in FIELDS if name not in (*JUDGING, "call_timeout"))
 STANDING_IN = ("fallback", "fallback_value", "fallback_on")
 BREAKER = ("preset", "config", *FIELDS, "clock", "store", *STANDING_IN)
-DECORATION = (*BREAKER, "key", "max_keys")
+#: What only a family has.
+FAMILY = ("max_keys", "max_open_fraction")
+DECORATION = (*BREAKER, "key", *FAMILY)
 
 
 def check_store(store: object) -> None:
@@ -138,9 +142,8 @@ def given_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Giv
     Raises:
         ConfigurationError: a value isn't allowed, or `config` and `preset` are both given.
     """
-    given = {
-        name: settings[name] for name in ("clock", "store", "max_keys") if settings.get(name) is not None
-    }
+    others = ("clock", "store", *FAMILY)
+    given = {name: settings[name] for name in others if settings.get(name) is not None}
     config = config_of(settings, fields)
     return given if config is None else {**given, "config": config}
 
@@ -184,7 +187,22 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if key is None:
         if settings.get("max_keys") is not None:
             raise ConfigurationError(f"max_keys={shown(settings['max_keys'])} bounds a family: it needs key=")
+        if settings.get("max_open_fraction") is not None:
+            share = shown(settings["max_open_fraction"])
+            raise ConfigurationError(f"max_open_fraction={share} is a part of a family: it needs key=")
         return
     if not callable(key) or is_async(key):
         refuse("key", key, "a plain function of the arguments")
+    check_family(settings)
+
+
+def check_family(settings: Mapping[str, Any]) -> None:
+    """Refuse what a family can't have of what only a family has.
+
+    Raises:
+        ConfigurationError: naming the setting, its value and what is allowed.
+    """
     check_count("max_keys", settings.get("max_keys", 1))
+    share = settings.get("max_open_fraction")
+    if share is not None:
+        check_part("max_open_fraction", share, "with all of it the family would never panic")

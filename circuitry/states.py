@@ -76,7 +76,7 @@ class Probe(NamedTuple):
 
     @property
     def run(self) -> bool:
-        """Like those of evidence, this and the next two: the end of a probe always takes a step."""
+        """Like those of evidence, this and the next three: the end of a probe always takes a step."""
         return True
 
     def success(self) -> bool:
@@ -84,6 +84,10 @@ class Probe(NamedTuple):
         return True
 
     def failure(self) -> bool:
+        """Takes a step."""
+        return True
+
+    def given_up(self) -> bool:
         """Takes a step."""
         return True
 

@@ -252,6 +252,10 @@ class Ruled:
         """It admits all calls itself."""
         return None
 
+    def given_up(self) -> bool:
+        """Changes nothing."""
+        return False
+
     def enter(self) -> Admitting | None:
         """Admits calls itself."""
         return self
@@ -339,7 +343,7 @@ class Timed(Ruled):
             return False
         return self.failure() if failed else self.success()
 
-    def given_up(self, flight: Flight) -> bool:
+    def withdrawn(self, flight: Flight) -> bool:
         """A call has ended without a verdict, and counts only if it was slow: whether to trip for it."""
         took = self.clock() - flight.started
         is_news = False
@@ -381,4 +385,4 @@ class Flight:
 
     def given_up(self) -> bool:
         """It has ended without a verdict; True if the circuit has to trip."""
-        return self.timed.given_up(self)
+        return self.timed.withdrawn(self)

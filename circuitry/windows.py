@@ -43,6 +43,10 @@ class Admitting(Protocol):
         """Count a success; True if the circuit has to trip."""
         ...
 
+    def given_up(self) -> bool:
+        """It has ended without a verdict; True if the circuit has to trip."""
+        ...
+
 
 class Evidence(Admitting, Protocol):
     """What the calls of one generation add up to."""
@@ -127,6 +131,10 @@ class Streak:
         self._next = itertools.count(1)
         return False
 
+    def given_up(self) -> bool:
+        """Changes nothing."""
+        return False
+
     @property
     def row(self) -> int:
         """All of them."""
@@ -198,6 +206,10 @@ class Unjudged:
         return False
 
     def success(self) -> bool:
+        """Changes nothing."""
+        return False
+
+    def given_up(self) -> bool:
         """Changes nothing."""
         return False
 

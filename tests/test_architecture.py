@@ -24,15 +24,20 @@ ROOT = Path(circuitry.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
     ("checks",),  # what users give
-    ("sizes", "waiting", "watches"),  # how much a window holds; for how long to stay open; rules at work
+    (
+        "latency",
+        "sizes",
+        "waiting",
+        "watches",
+    ),  # times of calls; windows; waits; rules at work
     ("policies", "throttling"),  # when to trip; evidence that sheds calls instead
     ("rates",),  # rules, judged on what a fleet has counted
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
-    ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
+    ("config", "events", "metrics", "gate", "blocks", "stopwatch"),  # said, told, counted, asked, left, timed
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
-    ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
+    ("locked", "panic", "settings"),  # the circuit under its lock; a family's panic; the keywords, and whose
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
     ("deadline", "permit"),  # how long a call may take; leave to make one, as an object

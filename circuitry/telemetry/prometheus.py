@@ -11,25 +11,39 @@ every series is there before the first call, and those of a breaker that is gone
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 try:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as missing:
     raise ImportError(
         "circuitry.telemetry.prometheus needs prometheus-client: pip install 'circuitry-breaker[prometheus]'"
     ) from missing
 
-from circuitry import CircuitBreaker, CircuitBreakerMetrics, CircuitState, registry
+from circuitry import (
+    CircuitBreaker,
+    CircuitBreakerMetrics,
+    CircuitFamily,
+    CircuitRegistry,
+    CircuitState,
+    registry,
+)
 
 __all__ = ["CircuitCollector"]
 
 logger = logging.getLogger("circuitry")
 
-Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily
+Family: TypeAlias = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+
+#: The bounds of the histogram, in seconds: bounds of the circuit's own finer buckets as well, so it is exact.
+_LE = [str(float(f"{first}e{power}")) for power in range(-3, 2) for first in ("1", "2.5", "5")]
+LE = (*_LE, "100.0", "+Inf")
+
+Snapshots: TypeAlias = Mapping[str, CircuitBreakerMetrics]
 
 #: The value of a series' own label, where it has one, and the series' value.
 Samples: TypeAlias = Mapping[str, float]
@@ -45,15 +59,30 @@ class Series(NamedTuple):
     label: str | None = None  # beside `circuit`
     unit: str = ""
 
-    def family(self) -> Family:
-        """The series, with nothing in them."""
+    def of(self, snapshots: Snapshots) -> Family:
+        """The series of these circuits."""
         labels = ["circuit"] if self.label is None else ["circuit", self.label]
-        return self.kind(self.name, self.help, labels=labels, unit=self.unit)
+        family = self.kind(self.name, self.help, labels=labels, unit=self.unit)
+        for name, metrics in snapshots.items():
+            for own, value in self.read(metrics).items():
+                family.add_metric([name] if self.label is None else [name, own], value)
+        return family
 
-    def add(self, family: Family, name: str, metrics: CircuitBreakerMetrics) -> None:
-        """Add those of one circuit."""
-        for own, value in self.read(metrics).items():
-            family.add_metric([name] if self.label is None else [name, own], value)
+
+class Times(NamedTuple):
+    """A histogram of those circuits that take the time of their calls."""
+
+    name: str
+    help: str
+
+    def of(self, snapshots: Snapshots) -> Family:
+        """The series of these circuits."""
+        family = HistogramMetricFamily(self.name, self.help, labels=["circuit"], unit="seconds")
+        for name, metrics in snapshots.items():
+            latency = metrics.latency
+            if latency is not None:
+                family.add_metric([name], [(le, latency.at_most(float(le))) for le in LE], latency.total)
+        return family
 
 
 def _one(read: Callable[[CircuitBreakerMetrics], float]) -> Callable[[CircuitBreakerMetrics], Samples]:
@@ -73,7 +102,7 @@ def _entered(metrics: CircuitBreakerMetrics) -> Samples:
     return {state.value: metrics.entered.get(state, 0) for state in CircuitState}
 
 
-ALL = (
+ALL: tuple[Series | Times, ...] = (
     Series(
         GaugeMetricFamily, "circuitry_state", "1 for the state the circuit is in, else 0.", _states, "state"
     ),
@@ -136,6 +165,13 @@ ALL = (
         "Calls that a circuit in shadow would have rejected.",
         _one(lambda metrics: metrics.shadow_rejected),
     ),
+    Series(
+        CounterMetricFamily,
+        "circuitry_panic_admissions",
+        "Calls that a circuit would have rejected, had its family not panicked.",
+        _one(lambda metrics: metrics.panic_admitted),
+    ),
+    Times("circuitry_call_seconds", "How long admitted calls took, where the circuit takes their time."),
 )
 
 
@@ -158,16 +194,17 @@ class CircuitCollector(Collector):
 
     def describe(self) -> Iterator[Family]:
         """The names, for `register` to find out whether they are taken. Asks no breaker."""
-        return (series.family() for series in ALL)
+        return itertools.chain((series.of({}) for series in ALL), (_panics(()),))
 
     def collect(self) -> Iterator[Family]:
         """The series of every circuit there is at this moment."""
         snapshots = self._snapshots()
-        for series in ALL:
-            family = series.family()
-            for name, metrics in snapshots.items():
-                series.add(family, name, metrics)
-            yield family
+        return itertools.chain((series.of(snapshots) for series in ALL), (_panics(self._families()),))
+
+    def _families(self) -> Iterable[CircuitFamily]:
+        if isinstance(self._registry, CircuitFamily):
+            return (self._registry,)
+        return self._registry.families() if isinstance(self._registry, CircuitRegistry) else ()
 
     def _snapshots(self) -> dict[str, CircuitBreakerMetrics]:
         snapshots: dict[str, CircuitBreakerMetrics] = {}
@@ -178,6 +215,16 @@ class CircuitCollector(Collector):
                 text = "circuit %r: no snapshot for Prometheus"
                 logger.exception(text, breaker.name, extra={"circuit": breaker.name})
         return snapshots
+
+
+def _panics(families: Iterable[CircuitFamily]) -> Family:
+    """Of those that may panic, which do."""
+    text = "1 while more than max_open_fraction of the family's circuits aren't closed, else 0."
+    gauge = GaugeMetricFamily("circuitry_family_panicking", text, labels=["family"])
+    for family in families:
+        if family.max_open_fraction is not None:
+            gauge.add_metric([_text(family.name)], float(family.is_panicking))
+    return gauge
 
 
 def _text(name: str) -> str:

@@ -16,7 +16,7 @@ import circuitry.policies
 import circuitry.redis
 import circuitry.telemetry.prometheus
 import circuitry.testing
-from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMetrics
+from circuitry import CircuitBreakerConfig, CircuitBreakerMetrics, CircuitRegistry
 from circuitry.config import PRESETS
 from circuitry.settings import DECORATION
 from circuitry.states import CircuitState
@@ -124,6 +124,7 @@ def test_members_that_are_named_exist(pages: Any) -> None:
                     "breaker",
                     "len",
                     "max_keys",
+                    "max_open_fraction",
                 }
                 assert word in known or word in PRESETS, f"{name}.{word}"
 
@@ -162,5 +163,7 @@ def test_the_series_of_operating_are_those_of_the_collector(pages: Any) -> None:
 
     text = pages["docs/operating.md"].text
     shown = re.findall(r"^\| `(circuitry_\w+)` \| (\w+) \|", text, re.MULTILINE)
-    [*families] = CircuitCollector([CircuitBreaker("one")]).collect()
+    circuits = CircuitRegistry()
+    circuits.get_or_create_family("shard", latency=True, max_open_fraction=0.5)["eu"]
+    [*families] = CircuitCollector(circuits).collect()
     assert shown == [(family.samples[0].name, family.type) for family in families]

@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import circuitry
 from circuitry import CircuitBreaker, CircuitFamily, CircuitOpenError, CircuitRegistry, circuit_of
-from circuitry.telemetry.prometheus import CircuitCollector
+from circuitry.latency import BOUNDS
+from circuitry.telemetry.prometheus import LE, CircuitCollector
 from circuitry.testing import ManualClock
 
 pytestmark = pytest.mark.core
@@ -34,6 +35,7 @@ PLAIN = (
     "circuitry_retry_after_seconds",
     "circuitry_shed_ratio",
     "circuitry_shadow_rejections_total",
+    "circuitry_panic_admissions_total",
 )
 
 Scraped = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -110,7 +112,7 @@ def test_all_series_are_there_without_traffic(breaker: CircuitBreaker) -> None:
 
 def test_without_circuits_the_names_are_there_and_no_series() -> None:
     shown = scrape([])
-    assert len(shown.families) == 10
+    assert len(shown.families) == 13
     assert not shown.samples
 
 
@@ -258,24 +260,65 @@ def test_a_breaker_whose_snapshot_fails_is_left_out_and_logged(
 def test_names_and_units_keep_to_the_conventions(breaker: CircuitBreaker) -> None:
     """The strict parser of OpenMetrics holds us to `_total`, units and one block for each name."""
     exporter = CollectorRegistry()
+    breaker.reconfigure(latency=True)
+    breaker.call(works)
     exporter.register(CircuitCollector([breaker]))
     text = openmetrics.generate_latest(exporter).decode()
     for family in parse_openmetrics(text):
         assert re.fullmatch(r"circuitry_[a-z_]+", family.name)
         assert family.documentation.endswith(".")
-        assert family.type in ("counter", "gauge")
+        assert family.type in ("counter", "gauge", "histogram")
         labels = {name for sample in family.samples for name in sample.labels}
         assert labels <= {
             "circuit",
             "state",
             "outcome",
+            "le",
+            "family",
         }
     units = {family.name: family.unit for family in parse_openmetrics(text) if family.unit}
     assert units == {
         "circuitry_failure_ratio": "ratio",
         "circuitry_retry_after_seconds": "seconds",
         "circuitry_shed_ratio": "ratio",
+        "circuitry_call_seconds": "seconds",
     }
+
+
+def test_how_long_calls_took_is_a_histogram_of_those_circuits_that_take_the_time(clock: ManualClock) -> None:
+    breaker = CircuitBreaker("netflix", latency=True, clock=clock)
+    for seconds in (0.0004, 0.0025, 0.3, 7.0, 7200.0):
+        permit = breaker.acquire()
+        clock.advance(seconds)
+        permit.success()
+    shown = scrape([breaker, CircuitBreaker("disney")])
+    counts = [shown("circuitry_call_seconds_bucket", circuit="netflix", le=le) for le in LE]
+    assert counts == [1, *[2] * 7, *[3] * 4, *[4] * 4, 5]
+    assert shown("circuitry_call_seconds_count", circuit="netflix") == 5
+    assert shown("circuitry_call_seconds_sum", circuit="netflix") == pytest.approx(7207.3029)
+    timed = {dict(labels)["circuit"] for name, labels in shown.samples if name.startswith("circuitry_call_s")}
+    assert timed == {"netflix"}
+
+
+def test_which_families_panic_and_what_they_let_through(fresh: CircuitRegistry) -> None:
+    may = fresh.get_or_create_family("shard", max_open_fraction=0.5, failure_threshold=1)
+    fresh.get_or_create_family("plain")["eu"]
+    may["eu"], may["us"]
+    assert scrape(fresh)("circuitry_family_panicking", family="shard") == 0
+    for breaker in may:
+        fail(breaker)
+    may["eu"].call(works)
+    for circuits in (fresh, may):
+        shown = scrape(circuits)
+        assert shown("circuitry_family_panicking", family="shard") == 1
+        assert shown("circuitry_panic_admissions_total", circuit="shard[eu]") == 1
+        assert shown("circuitry_rejections_total", circuit="shard[eu]") == 0
+        assert [name for name, _ in shown.samples].count("circuitry_family_panicking") == 1
+    assert not any(name == "circuitry_family_panicking" for name, _ in scrape(list(may)).samples)
+
+
+def test_each_bound_of_the_histogram_is_one_of_the_circuits_own() -> None:
+    assert {float(le) for le in LE} <= {*BOUNDS, float("inf")}
 
 
 def test_registering_asks_no_breaker_and_a_second_collector_is_refused(

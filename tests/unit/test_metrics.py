@@ -34,8 +34,10 @@ def test_of_a_new_breaker(breaker):
         shed_share=0.0,
         shadow_state=None,
         shadow_rejected=0,
+        panic_admitted=0,
         verdict="local",
         entered={},
+        latency=None,
     )
 
 
@@ -75,8 +77,10 @@ def test_after_a_whole_life(breaker, clock, fail):
         shed_share=0.0,
         shadow_state=None,
         shadow_rejected=0,
+        panic_admitted=0,
         verdict="local",
         entered={"open": 1, "half_open": 1},
+        latency=None,
     )
     probe.success()
     breaker.acquire().success()
