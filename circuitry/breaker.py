@@ -207,7 +207,8 @@ class Breaker(LockedCircuit):
             said = result if error is None else error
             self._record(admission, FAILURE, self._describe(error), said)
         elif self._gate is not LOCAL:
-            self._gate.tell(admission, FAILURE, self._describe(error))
+            wait = self._wait_for(result if error is None else error)
+            self._gate.tell(admission, FAILURE, self._describe(error), wait)
         if _known_levels.get(DEBUG, True) and logger.isEnabledFor(DEBUG):
             extra = {"circuit": self.name}
             logger.debug("circuit %r: failure: %s", self.name, self._describe(error), extra=extra)
@@ -261,12 +262,17 @@ class Breaker(LockedCircuit):
         if self._on_fallback:
             self._on_fallback.tell(FallbackEvent(self.name, error))
 
-    def _limits_for(self, said: object) -> Limits:
-        """The limits for an opening that `said` may bring about: it is drawn now how long it would last."""
-        config, limits = self.config, self.limits
+    def _wait_for(self, said: object) -> float | None:
+        """For how long an opening that `said` may bring about would last: drawn now; None is as ever."""
+        config = self.config
         if config.backoff is None and config.retry_after is None:
-            return limits
-        return limits._replace(timeout_duration=config.wait(self._circuit.openings + 1, said))
+            return None
+        return config.wait(self._circuit.openings + 1, said)
+
+    def _limits_for(self, said: object) -> Limits:
+        """The limits for an opening that `said` may bring about."""
+        wait, limits = self._wait_for(said), self.limits
+        return limits if wait is None else limits._replace(timeout_duration=wait)
 
     def _record(
         self, admission: Admission, outcome: Outcome, cause: str | None = None, said: object = None
@@ -276,7 +282,8 @@ class Breaker(LockedCircuit):
             self._put_off(admission, outcome, cause, said)
             return
         opens = outcome is FAILURE or not isinstance(admission, Probe)
-        limits = self._limits_for(said) if opens else self.limits
+        wait = self._wait_for(said) if opens else None
+        limits = self.limits if wait is None else self.limits._replace(timeout_duration=wait)
         now = self._clock()
         with self._lock:
             self._sweep(now)
@@ -285,7 +292,7 @@ class Breaker(LockedCircuit):
             else:
                 self._become(machine.trip(self._circuit, limits, admission.owner, now, cause))
         if self._gate is not LOCAL:
-            self._gate.tell(admission, outcome, cause)
+            self._gate.tell(admission, outcome, cause, wait)
         self._announce()
 
     def _describe(self, error: BaseException | None) -> str:

@@ -70,8 +70,13 @@ class Gate(Protocol):
         """Ask for leave to probe, from async code."""
         ...
 
-    def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
-        """Hear of an outcome that isn't a success without a streak."""
+    def tell(
+        self, admission: Admission, outcome: Outcome, cause: str | None, wait: float | None = None
+    ) -> None:
+        """Hear of an outcome that isn't a success without a streak.
+
+        `wait`: seconds that a circuit which opens by it stays open; None is as long as its settings say.
+        """
         ...
 
     def order(self, reason: Reason) -> None:
@@ -109,7 +114,9 @@ class LocalGate:
         """There is nobody to ask."""
         return ALONE
 
-    def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
+    def tell(
+        self, admission: Admission, outcome: Outcome, cause: str | None, wait: float | None = None
+    ) -> None:
         """There is nobody to tell."""
 
     def order(self, reason: Reason) -> None:

@@ -71,7 +71,7 @@ class Circuit(NamedTuple):
     probes: int = 0  # half_open: how many were admitted, to number them
     fleet_mode: CircuitState | None = None
     followed: bool = False  # this generation was begun by a fleet, not by this circuit
-    openings: int = 0  # how often it has opened by its own judgement since it was last closed
+    openings: int = 0  # how often it, or its fleet, has opened by judgement since it was last closed
     full_at: float = 0.0  # closed: until then only a growing share of calls is admitted; 0 if all are
 
     @property
@@ -212,7 +212,7 @@ def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
         cause=verdict.cause if judged is not CircuitState.CLOSED else None,
         fleet_mode=verdict.mode,
         followed=True,
-        openings=circuit.openings if judged is not CircuitState.CLOSED else 0,
+        openings=verdict.openings if judged is not CircuitState.CLOSED else 0,
         full_at=_full_at(limits, verdict.deadline) if recovers else 0.0,
     )
 

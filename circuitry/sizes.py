@@ -48,7 +48,12 @@ class Within:
 
     def begin(self, clock: Callable[[], float], share: float, minimum: int) -> Window:
         """A window of this size, with nothing in it: see `Window`."""
-        return WithinSeconds(seconds_of(self.seconds), clock, share, minimum)
+        return WithinSeconds(self.length, clock, share, minimum)
+
+    @property
+    def length(self) -> float:
+        """In seconds."""
+        return seconds_of(self.seconds)
 
     @property
     def size(self) -> int | None:

@@ -104,3 +104,4 @@ class FleetVerdict(NamedTuple):
     reason: str
     deadline: float  # open: when the first probe may go; closed: when that was heard; on this process's clock
     cause: str | None
+    openings: int = 0  # how often it has opened since it was last closed

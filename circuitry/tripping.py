@@ -26,8 +26,8 @@ from circuitry.policies import (
     within,
 )
 from circuitry.throttling import Throttled, chance
-from circuitry.watches import Leaf, Ruled, SlowWatch, Timed
-from circuitry.windows import Evidence, Streak
+from circuitry.watches import Leaf, Ruled, SlowWatch, Timed, Watch
+from circuitry.windows import Evidence, Streak, Window
 
 
 class Policy(NamedTuple):
@@ -59,12 +59,75 @@ class Policy(NamedTuple):
             return Throttled(watch, leaves, self.why, self.draw)
         return Timed(watch, leaves, self.why, clock) if kind is Timed else Ruled(watch, leaves, self.why)
 
+    def together(self, evidence: Ruled) -> RatesTogether | None:
+        """Its rates, to be judged on what several processes have counted; None if it has none.
+
+        What is no rate is left to each process: beside a rate by `|` it doesn't speak for the others, and by
+        `&` it is this process's own judgement that has to hold too.
+        """
+        rule = _rates_of(self.rule)
+        return None if rule is None else RatesTogether(rule, evidence)
+
 
 def _kind(leaves: Sequence[Leaf]) -> type[Ruled]:
     """What rules of these parts need: whether calls are shed, or their time is taken."""
     if any(isinstance(leaf.rule, Adaptive) for leaf in leaves):
         return Throttled
     return Timed if any(isinstance(leaf.watch, SlowWatch) for leaf in leaves) else Ruled
+
+
+class RatesTogether:
+    """The rates of a rule, and whether the rule would hold if other things were in their windows."""
+
+    def __init__(self, rule: Rule, evidence: Ruled) -> None:
+        self._windows = evidence.windows
+        rates = [leaf for leaf in evidence.leaves if _is_rate(leaf.rule)]
+        self.spans: list[Last | Within] = [leaf.rule.window for leaf in rates]
+        #: The same for rules whose windows hold the same: thresholds don't matter.
+        self.text = " ".join(f"{leaf.rule.window} {getattr(leaf.rule, 'slower_than', '')}" for leaf in rates)
+        self._sums = [Window(window.share, window.minimum) for window in self._windows]
+        pairs = zip(rates, self._sums, strict=True)
+        kept = [leaf._replace(watch=_standing_in(leaf.watch, sums)) for leaf, sums in pairs]
+        others = [leaf for leaf in evidence.leaves if not _is_rate(leaf.rule)]
+        self._watch = rule._grow(_no_clock, [*kept, *others], [])
+
+    def own(self) -> tuple[tuple[int, int], ...]:
+        """What is in the windows: of each, how many calls, and how many of them are bad."""
+        for window in self._windows:
+            window.refresh()
+        return tuple((window.calls, window.bad) for window in self._windows)
+
+    def hold(self, counts: Sequence[tuple[int, int]]) -> bool:
+        """Whether the rule holds, if this is what is in them."""
+        if len(counts) != len(self._sums):
+            return False
+        for sums, (calls, bad) in zip(self._sums, counts, strict=True):
+            sums.calls, sums.bad = calls, bad
+        return self._watch.holds()
+
+
+def _no_clock() -> float:
+    """Of windows that don't age."""
+    return 0.0
+
+
+def _is_rate(rule: object) -> bool:
+    return isinstance(rule, (FailureRate, SlowCallRate))
+
+
+def _standing_in(watch: Watch, window: Window) -> Watch:
+    """A watch of the same kind, with this window."""
+    return SlowWatch(window, watch.limit) if isinstance(watch, SlowWatch) else window
+
+
+def _rates_of(rule: Rule) -> Rule | None:
+    """What of a rule can be judged on what several processes have counted; None if nothing can."""
+    if isinstance(rule, AnyOf):
+        parts = tuple(part for part in map(_rates_of, rule.rules) if part is not None)
+        return AnyOf(parts) if parts else None
+    if isinstance(rule, AllOf):
+        return rule if any(_rates_of(part) is not None for part in rule.rules) else None
+    return rule if _is_rate(rule) else None
 
 
 def _leaves_of(before: Evidence | None) -> list[Leaf]:

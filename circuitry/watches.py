@@ -178,10 +178,15 @@ class Leaf(NamedTuple):
     watch: Watch
 
 
+def _window_of(watch: Watch) -> Window | None:
+    """The window of a rate; None if it isn't one."""
+    return watch.window if isinstance(watch, SlowWatch) else watch if isinstance(watch, Window) else None
+
+
 class Ruled:
     """The evidence of a generation that goes by a rule."""
 
-    __slots__ = ("_add", "_heir", "_watch", "leaves", "run", "why")
+    __slots__ = ("_add", "_heir", "_watch", "leaves", "run", "why", "windows")
 
     def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str) -> None:
         self._heir: Evidence | None = None
@@ -190,6 +195,7 @@ class Ruled:
     def become(self, watch: Watch, leaves: Sequence[Leaf], why: str) -> None:
         """Go by this watch from now on, also for the calls that are out."""
         self.leaves = leaves
+        self.windows = [window for leaf in leaves if (window := _window_of(leaf.watch)) is not None]
         self.why: str | None = why
         self._watch = watch
         self._add = watch.add
@@ -215,6 +221,11 @@ class Ruled:
     def row(self) -> int:
         """How many failures in a row, if a part of the rule counts them."""
         return max((leaf.watch.failures for leaf in self.leaves if isinstance(leaf.watch, Streak)), default=0)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether something in its windows is bad, or was when they were last looked at."""
+        return any(window.bad for window in self.windows)
 
     def failure(self) -> bool:
         """Count a failure; True if the circuit has to trip."""

@@ -86,8 +86,22 @@ end
 
 local function wait_anew(c)
   local waits = c.state == 'open' and c.mode ~= 'forced_open'
-  c.wait = waits and c.timeout or 0
-  c.deadline = waits and c.now + c.timeout or 0
+  c.wait = waits and (c.drawn or c.timeout) or 0
+  c.deadline = c.wait > 0 and c.now + c.wait or 0
+end
+
+-- How long it would stay open, as the member has drawn it; nothing if that is the timeout.
+local function draw(c, wait)
+  c.drawn = wait ~= '' and tonumber(wait) * 1000
+end
+
+-- How often it has opened by its own judgement since it was last closed.
+local function count_opening(c)
+  if c.state == 'closed' or c.mode ~= 'normal' and c.mode ~= 'shadow' then
+    c.openings = 0
+  elseif c.state == 'open' then
+    c.openings = c.openings + 1
+  end
 end
 
 local function enter(c, reason, cause, actor)
@@ -98,6 +112,7 @@ local function enter(c, reason, cause, actor)
   if step.to ~= 'half_open' then c.cause = cause or '' end -- half open: still what opened it
   c.failures, c.streak = 0, ''
   wait_anew(c)
+  count_opening(c)
   begin(c, reason, from, actor)
 end
 
@@ -134,10 +149,51 @@ local function first_end(c)
   return tonumber(live_tokens(c, 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
+-- ---- windows -----------------------------------------------------------------------------------
+
+-- What is known of the members' windows: each member's text is its end, its sign, and its numbers.
+local function windows(c)
+  local found, told = redis.call('HGETALL', c.key.windows), {}
+  for place = 1, #found, 2 do told[found[place]] = found[place + 1] end
+  told[c.member] = digits(c.told_until) .. ' ' .. c.told
+  return told
+end
+
+local function add(sums, numbers)
+  local place, is_bad = 0, false
+  for number in string.gmatch(numbers, '%d+') do
+    place = place + 1
+    sums[place] = (sums[place] or 0) + tonumber(number)
+    is_bad = is_bad or place % 2 == 0 and number ~= '0'
+  end
+  return is_bad
+end
+
+local function add_up(c, sign)
+  local sums, failing = {}, 0
+  for member, text in pairs(windows(c)) do
+    local ends, theirs, numbers = string.match(text, '^(%d+) (%S+) (.*)$')
+    if not ends or tonumber(ends) <= c.now then
+      c.silent[#c.silent + 1] = member
+    elseif theirs == sign and add(sums, numbers) then
+      failing = failing + 1
+    end
+  end
+  c.failures, c.pooled = 0, tostring(failing)
+  for place, sum in ipairs(sums) do
+    c.pooled = c.pooled .. ' ' .. digits(sum)
+    if place % 2 == 0 then c.failures = math.max(c.failures, sum) end
+  end
+end
+
 -- ---- the operations ----------------------------------------------------------------------------
 
 local function judges_calls(c, epoch)
   return c.epoch == tonumber(epoch) and c.state == 'closed' and c.mode ~= 'disabled'
+end
+
+local function is_late(c, best_before)
+  return c.now > (tonumber(best_before) or c.now)
 end
 
 local function is_due(c, is_settled)
@@ -166,9 +222,10 @@ end
 
 -- Runs are in the order in which calls ended: n > 0 is n failures, 0 is a success. A command can lie in
 -- a frozen server's buffers for long: what is carried out after `best_before` is yesterday's news.
-function OPERATIONS.batch(c, epoch, is_settled, best_before, cause, ...)
-  if not judges_calls(c, epoch) or c.now > (tonumber(best_before) or c.now) then return 'stale' end
+function OPERATIONS.batch(c, epoch, is_settled, best_before, wait, cause, ...)
+  if not judges_calls(c, epoch) or is_late(c, best_before) then return 'stale' end
   local before = c.failures
+  draw(c, wait)
   for _, run in ipairs({...}) do
     if run == '0' then
       c.failures, c.streak = 0, ''
@@ -184,9 +241,23 @@ function OPERATIONS.batch(c, epoch, is_settled, best_before, cause, ...)
   return 'counted'
 end
 
-function OPERATIONS.trip(c, epoch, cause)
-  if not judges_calls(c, epoch) then return 'stale' end
+-- What a member's windows hold by now, two numbers for each: calls, and how many of them are bad. They are
+-- added up for those whose windows bear the same sign; what the sums mean, members judge. A member that
+-- isn't heard of any more counts for `keep` milliseconds.
+function OPERATIONS.pool(c, epoch, best_before, keep, sign, ...)
+  if not judges_calls(c, epoch) or is_late(c, best_before) then return 'stale' end
+  local before = c.failures
+  c.told, c.told_until = sign .. ' ' .. table.concat({...}, ' '), c.now + tonumber(keep) * 1000
+  add_up(c, sign)
+  c.failed = c.failures > before
+  if c.failures > 0 or before > 0 then advance(c) end
+  return 'counted'
+end
+
+function OPERATIONS.trip(c, epoch, best_before, wait, cause)
+  if not judges_calls(c, epoch) or is_late(c, best_before) then return 'stale' end
   c.failed = true
+  draw(c, wait)
   enter(c, 'tripped', cause)
   return 'opened'
 end
@@ -208,11 +279,12 @@ function OPERATIONS.acquire(c, token)
 end
 
 -- A token is good once, and until the epoch ends, also when its lease has lapsed.
-function OPERATIONS.done(c, epoch, token, outcome, cause)
+function OPERATIONS.done(c, epoch, token, outcome, wait, cause)
   if c.epoch ~= tonumber(epoch) or c.state ~= 'half_open' then return 'stale' end
   if not redis.call('ZSCORE', c.key.probes, token) then return 'unknown' end
   if outcome == 'failure' then
     c.failed = true
+    draw(c, wait)
     enter(c, 'probe_failed', cause)
     if c.quorum > 1 then c.barred, c.barred_until = c.member, c.deadline + c.lease end
     return 'opened'

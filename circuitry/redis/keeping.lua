@@ -1,6 +1,6 @@
 -- How a shared circuit is kept: read from its keys, healed, written, and shown to those who asked.
 --
--- KEYS are seven for each circuit; ARGV are what all circuits have in common, then ten for each
+-- KEYS are eight for each circuit; ARGV are what all circuits have in common, then ten for each
 -- circuit, then what the operation needs. The reply is the view: all that a member may know.
 --
 -- House rules:
@@ -12,8 +12,8 @@
 local PROTOCOL = 1     -- a higher number in the hash: not ours to read or to write
 local TRANSITIONS = 50 -- so many are kept in the history
 local LAPSED = 256     -- so many tokens without a slot stay redeemable
-local KINDS = {'state', 'failures', 'last_failure', 'meta', 'probes', 'peers', 'history'}
-local LASTING = {'state', 'failures', 'last_failure', 'meta', 'probes', 'history'} -- not the peers
+local KINDS = {'state', 'failures', 'last_failure', 'meta', 'probes', 'peers', 'history', 'windows'}
+local LASTING = {'state', 'failures', 'last_failure', 'meta', 'probes', 'history'} -- what comes and goes isn't among them
 local COMMON = 4 -- operation, now, channel, member
 local OWN = {
   'name', 'known', 'failure_threshold', 'success_threshold', 'timeout', 'half_open_max_calls',
@@ -23,7 +23,7 @@ local OWN = {
 -- What the hash holds. A hash in which one of these is missing or odd isn't believed.
 local NUMBERS = {
   'protocol', 'version', 'epoch', 'deadline', 'wait', 'mode_end', 'failures', 'successes',
-  'barred_until',
+  'barred_until', 'openings',
 }
 local TEXTS = {'state', 'mode', 'reason', 'actor', 'cause', 'streak', 'barred', 'rules'}
 local FIELDS = {}
@@ -63,7 +63,7 @@ local function heal(c, found)
   local from = shown(c)
   if STATES[found] or not found then -- any other text says nothing: what was written here stands
     c.state, c.mode, c.mode_end = found or 'closed', 'normal', 0
-    c.cause, c.streak = '', ''
+    c.cause, c.streak, c.openings = '', '', 0
     wait_anew(c)
   end
   begin(c, 'healed', from)
@@ -167,6 +167,17 @@ local function write_probes(c)
   end
 end
 
+-- An epoch begins with nothing counted, and windows in which nothing is bad needn't be known.
+local function write_windows(c)
+  if c.begun or c.told and c.failures == 0 then
+    redis.call('DEL', c.key.windows)
+  elseif c.told then
+    redis.call('HSET', c.key.windows, c.member, digits(c.told_until) .. ' ' .. c.told)
+    if #c.silent > 0 then redis.call('HDEL', c.key.windows, unpack(c.silent)) end
+    redis.call('PEXPIRE', c.key.windows, milliseconds(c.now, c.told_until))
+  end
+end
+
 -- A history that can't be written is no reason to refuse a step.
 local function write_history(c)
   for _, line in ipairs(c.entries) do redis.pcall('RPUSH', c.key.history, line) end
@@ -178,6 +189,7 @@ local function write(c)
   write_meta(c)
   write_failures(c)
   write_probes(c)
+  write_windows(c)
   write_history(c)
   stay(c)
 end
@@ -206,7 +218,7 @@ local function view(c, verdict)
     verdict, c.state, c.mode, digits(c.epoch), digits(c.version), digits(c.failures),
     digits(remaining(c, verdict)), digits(c.successes), digits(live_probes(c)), c.cause,
     c.reason, c.actor, digits(milliseconds(c.now, c.mode_end)), digits(peers(c)), c.rules,
-    digits(#c.renewed), digits(c.now),
+    digits(#c.renewed), digits(c.now), digits(c.openings), c.pooled,
   }
 end
 
@@ -237,7 +249,7 @@ end
 local function subject(place, now)
   local c = {
     now = now, channel = ARGV[3], member = ARGV[4], reading = ARGV[1] == 'peek',
-    key = {}, entries = {}, renewed = {},
+    key = {}, entries = {}, renewed = {}, silent = {}, pooled = '',
   }
   for i, kind in ipairs(KINDS) do c.key[kind] = KEYS[place * #KINDS + i] end
   local first = COMMON + place * #OWN

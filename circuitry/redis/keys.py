@@ -1,6 +1,6 @@
 """What the keys of a shared circuit are called.
 
-A circuit `netflix` keeps its state under `circuit:netflix:state`, and six more keys beside it. The
+A circuit `netflix` keeps its state under `circuit:netflix:state`, and seven more keys beside it. The
 name is always what stands between the prefix and the last part, so no two names share a key. A
 Redis Cluster wants all keys of a circuit in one slot, which it picks by the text between the first
 `{` and the next `}`: there the name stands in braces, `circuit:{netflix}:state`.
@@ -30,6 +30,7 @@ class Keys(NamedTuple):
     probes: str  # a sorted set: token -> end of its lease
     peers: str  # a sorted set: member -> end of its presence
     history: str  # a list: the last transitions, oldest first
+    windows: str  # a hash: member -> what its windows hold, while something in them is bad
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ class Link(LockHolder):
                 gate = self._poked.popleft()
                 gate.poked = False
                 session.say(gate)
-            session.renew()
+            session.keep_up()
             session.listen()
             session.check()
         finally:

@@ -30,11 +30,12 @@ class Runs(NamedTuple):
     runs: list[int]
     cause: str
     since: float
+    wait: float | None = None  # for how long it stays open, if it opens by this
 
     def said(self, script: Script, subject: Subject, known: int, settled: bool, until: int | None) -> Command:
         """How the script is told; after `until`, on the server's clock, it is of no account."""
-        epoch, runs, cause, _ = self
-        return script.batch(subject, known, epoch, runs, cause, settled=settled, best_before=until)
+        epoch, runs, cause, _, wait = self
+        return script.batch(subject, known, epoch, runs, cause, settled=settled, best_before=until, wait=wait)
 
 
 class Ended(NamedTuple):
@@ -44,11 +45,12 @@ class Ended(NamedTuple):
     outcome: Outcome
     cause: str
     at: float
+    wait: float | None = None  # for how long it stays open, if it opens by this
 
     def said(self, script: Script, subject: Subject, known: int) -> Command:
         """How the script is told."""
-        lease, outcome, cause, _ = self
-        return script.done(subject, known, lease.epoch, lease.token, outcome, cause)
+        lease, outcome, cause, _, wait = self
+        return script.done(subject, known, lease.epoch, lease.token, outcome, cause, wait=wait)
 
 
 class Order(NamedTuple):
@@ -84,7 +86,7 @@ class Outbox:
     def __len__(self) -> int:
         return bool(self._runs.runs) + len(self._ended) + (self._order is not None)
 
-    def count(self, epoch: int, outcome: Outcome, cause: str | None) -> None:
+    def count(self, epoch: int, outcome: Outcome, cause: str | None, wait: float | None = None) -> None:
         """A call that was admitted in `epoch` has ended: a known one, or what `unknown` was then."""
         now = time.monotonic()
         with self._lock:
@@ -98,7 +100,7 @@ class Outbox:
                 waiting = Runs(epoch, [], "", now)
             runs = waiting.runs
             if outcome is Outcome.FAILURE:
-                waiting = waiting._replace(cause=cause or "")
+                waiting = waiting._replace(cause=cause or "", wait=wait)
                 if runs and runs[-1]:
                     runs[-1] += 1
                 else:
@@ -125,9 +127,9 @@ class Outbox:
         if self._runs.epoch == 0:
             self._runs = self._runs._replace(epoch=self._learned)
 
-    def end(self, lease: Lease, outcome: Outcome, cause: str | None) -> None:
+    def end(self, lease: Lease, outcome: Outcome, cause: str | None, wait: float | None = None) -> None:
         """A leased probe has ended, or didn't go out."""
-        self._ended.append(Ended(lease, outcome, cause or "", time.monotonic()))
+        self._ended.append(Ended(lease, outcome, cause or "", time.monotonic(), wait))
 
     def order(self, reason: Reason) -> None:
         """Takes the place of an order that wasn't sent yet; outcomes from before it are void."""

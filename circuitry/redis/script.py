@@ -24,9 +24,9 @@ _TEN_YEARS_MS = 315_360_000_000  # further ahead, the server's microseconds woul
 #: database isn't 0, `+select` comes on top; in a Redis Cluster `+cluster|slots +command`, which redis-py
 #: needs to find the nodes.
 MEMBER_RIGHTS = (
-    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +pexpire +persist "
-    "+pttl +zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore +zremrangebyrank +rpush +ltrim "
-    "+publish +subscribe +unsubscribe +ping +hello"
+    "resetchannels ~{prefix}* &{prefix}* +eval +evalsha +time +get +set +del +hmget +hset +hgetall +hdel "
+    "+pexpire +persist +pttl +zadd +zrem +zcount +zscore +zrangebyscore +zremrangebyscore "
+    "+zremrangebyrank +rpush +ltrim +publish +subscribe +unsubscribe +ping +hello"
 )
 
 #: What somebody may do who only looks on: a command line, a page. No write among it.
@@ -43,7 +43,7 @@ class Rules(NamedTuple):
     deployment.
     """
 
-    failure_threshold: int
+    failure_threshold: int  # 0 where a rule judges: then members report windows, and trip it themselves
     success_threshold: int
     timeout_ms: int
     half_open_max_calls: int
@@ -58,7 +58,7 @@ class Rules(NamedTuple):
         timeout = _milliseconds(limits.timeout_duration)
         check = _milliseconds(check_period)
         return cls(
-            limits.failure_threshold,
+            limits.failure_threshold if limits.rule is None else 0,
             limits.success_threshold,
             timeout,
             limits.half_open_max_calls,
@@ -175,35 +175,76 @@ class Script:
         *,
         settled: bool = True,
         best_before: int | None = None,
+        wait: float | None = None,
     ) -> Command:
         """Tell how closed calls ended that were admitted in `epoch`: see `compact`.
 
         `best_before`: after that time of the server's (in microseconds) it is to be taken for stale.
 
+        `wait`: the seconds for which it stays open if it opens by this; None is its timeout.
+
         `settled`: this member has been present for a whole presence period, or has seen another
         one. Until then it doesn't take itself for the last one left, which would do for a quorum.
         """
         counts = tuple(str(run) for run in runs)
-        until = "" if best_before is None else best_before
-        return self._one("batch", subject, known, epoch, int(settled), until, cause, *counts)
+        rest = _or_nothing(best_before), _wait(wait), cause
+        return self._one("batch", subject, known, epoch, int(settled), *rest, *counts)
+
+    def pool(
+        self,
+        subject: Subject,
+        known: int,
+        epoch: int,
+        counts: Sequence[tuple[int, int]],
+        *,
+        sign: str,
+        keep_ms: int,
+        best_before: int | None = None,
+    ) -> Command:
+        """Tell what this member's windows hold, and learn what those of the whole fleet do: `View.pooled`.
+
+        `counts`: of each window, how many calls are in it and how many of them are bad. Only windows with
+        the same `sign`, a text without white space, are added up. They count for `keep_ms`, or until they
+        are told anew.
+        """
+        numbers = [number for pair in counts for number in pair]
+        until = _or_nothing(best_before)
+        return self._one("pool", subject, known, epoch, until, keep_ms, sign, *numbers)
 
     def acquire(self, subject: Subject, known: int, token: str) -> Command:
         """Ask for leave to probe. A token is used for one request only."""
         return self._one("acquire", subject, known, token)
 
     def done(
-        self, subject: Subject, known: int, epoch: int, token: str, outcome: Outcome, cause: str = ""
+        self,
+        subject: Subject,
+        known: int,
+        epoch: int,
+        token: str,
+        outcome: Outcome,
+        cause: str = "",
+        *,
+        wait: float | None = None,
     ) -> Command:
-        """Tell how a probe ended."""
-        return self._one("done", subject, known, epoch, token, outcome.value, cause)
+        """Tell how a probe ended; `wait` as for `batch`."""
+        return self._one("done", subject, known, epoch, token, outcome.value, _wait(wait), cause)
 
     def renew(self, subject: Subject, known: int, epoch: int, tokens: Sequence[str]) -> Command:
         """Go on holding the slots of probes that still run."""
         return self._one("renew", subject, known, epoch, *tokens)
 
-    def trip(self, subject: Subject, known: int, epoch: int, cause: str) -> Command:
+    def trip(
+        self,
+        subject: Subject,
+        known: int,
+        epoch: int,
+        cause: str,
+        *,
+        best_before: int | None = None,
+        wait: float | None = None,
+    ) -> Command:
         """Open the circuit by a rule that was evaluated elsewhere, on evidence of `epoch`."""
-        return self._one("trip", subject, known, epoch, cause)
+        return self._one("trip", subject, known, epoch, _or_nothing(best_before), _wait(wait), cause)
 
     def force(
         self, subject: Subject, known: int, mode: CircuitState, actor: str, seconds: float | None = None
@@ -245,6 +286,14 @@ class Script:
             if refusal(error) is not Refusal.NOSCRIPT:
                 raise
         return execute(*self.by_source(command))
+
+
+def _or_nothing(number: int | None) -> object:
+    return "" if number is None else number
+
+
+def _wait(seconds: float | None) -> object:
+    return "" if seconds is None else _milliseconds(seconds)
 
 
 def _source() -> str:

@@ -38,7 +38,7 @@ class Session:
     def __init__(self, link: Link, wire: Wire) -> None:
         self._link = link
         self._wire = wire
-        self._holding: set[SharedGate] = set()  # circuits with leases to renew
+        self._timed: set[SharedGate] = set()  # circuits that have to be seen to in time
         self._server_offset: float | None = None  # the server's clock less ours, in microseconds
         self._said_at = 0.0
         self._pong_due = NEVER
@@ -53,7 +53,7 @@ class Session:
         self._subscribe()
         asked = list(gates)
         self._sync(asked, resync=True)
-        self._holding.update(gate for gate in asked if gate.next_renewal != NEVER)
+        self._timed.update(gate for gate in asked if gate.next_due != NEVER)
         self._plan_check()
 
     def _prove(self) -> None:
@@ -86,7 +86,7 @@ class Session:
     @property
     def next_due(self) -> float:
         """When there will be something to do, on the monotonic clock."""
-        return min(self._next_check, self._pong_due, *(gate.next_renewal for gate in self._holding))
+        return min(self._next_check, self._pong_due, *(gate.next_due for gate in self._timed))
 
     # -- Saying ----------------------------------------------------------------------------------------
 
@@ -105,14 +105,14 @@ class Session:
             if not is_refusal(error):
                 raise
             self._link.report("refused", gate.name, describe(error))
-        self._holding.discard(gate)
-        if gate.next_renewal != NEVER:
-            self._holding.add(gate)
+        self._timed.discard(gate)
+        if gate.next_due != NEVER:
+            self._timed.add(gate)
 
-    def renew(self) -> None:
-        """The leases whose time has come."""
+    def keep_up(self) -> None:
+        """The circuits whose time has come: leases to be renewed, windows to be told."""
         now = time.monotonic()
-        for gate in [gate for gate in self._holding if gate.next_renewal <= now]:
+        for gate in [gate for gate in self._timed if gate.next_due <= now]:
             self.say(gate)
 
     def ask(self, command: Command) -> View:
@@ -144,7 +144,7 @@ class Session:
         size = 1 if self._wire.is_cluster else CHUNK
         for start in range(0, len(asked), size):
             chunk = asked[start : start + size]
-            command = self._link.script.sync(*((gate.subject, gate.version) for gate in chunk))
+            command = self._link.script.sync(*((gate.terms.subject, gate.version) for gate in chunk))
             try:
                 views = self._dated(views_of(self._execute(command)))
             except Exception as error:

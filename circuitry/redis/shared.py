@@ -7,6 +7,7 @@ from it to the fleet (`send`). Both run in the link's thread; all else runs in t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
@@ -18,11 +19,14 @@ from circuitry.events import in_event_loop, loop_event, wait_at_most, waker
 from circuitry.gate import ALONE, Leave, Refused
 from circuitry.locked import LockedCircuit
 from circuitry.machine import ADMINISTRATIVE, Admission
+from circuitry.redis.company import Company
 from circuitry.redis.leases import Desk, Held, Lease, Request
 from circuitry.redis.outbox import OUTCOME_AGE, Order, Outbox, Speaker
-from circuitry.redis.script import Rules, Subject
+from circuitry.redis.pooling import Pooling, Trip
+from circuitry.redis.terms import Terms
 from circuitry.redis.views import Verdict, View
-from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
+from circuitry.states import CircuitState, FleetVerdict, Outcome, Probe, Reason
+from circuitry.watches import Ruled
 from circuitry.windows import Evidence, Streak
 
 if TYPE_CHECKING:
@@ -40,24 +44,30 @@ class SharedGate:
 
     def __init__(self, store: RedisStore, link: Link, breaker: LockedCircuit) -> None:
         self.name = breaker.name
-        self.asleep = True
-        self.governs = False
         self.view: View | None = None
-        self.outbox = Outbox()
-        self.desk = Desk()
-        self.poked = False  # whether it waits for the link's attention
-        self._store = store  # lives as long as a breaker needs it
+        self.terms = Terms(store, link, breaker)
         self._link = link
         self._breaker = weakref.ref(breaker)
-        self._subject: Subject | None = None
-        self._limits = breaker.config.limits  # of which `_subject` was made
         self._verdict = FleetVerdict(CircuitState.CLOSED, None, "", 0.0, None)  # what `view` says
         self._is_readable = True  # whether the last that came could be understood
-        self._joined_at: float | None = None  # since when it could have seen other members
-        self._has_company = False  # whether it has seen one
+        self._begin()
+        link.naming.keys(self.name)  # a name that can't be one of keys is refused at once
+
+    def _begin(self) -> None:
+        """This process has yet to take part."""
+        self.asleep = True
+        self.governs = False
+        self.poked = False  # whether it waits for the link's attention
+        self.outbox = Outbox()
+        self.desk = Desk()
+        self.pooling = Pooling()
+        self._company = Company()
         self._held = Held()
         self._answers = False  # a leased probe has ended since the fleet was last followed
-        link.naming.keys(self.name)  # a name that can't be one of keys is refused at once
+
+    def rearm(self) -> None:
+        """A forked child joins anew when it first uses the circuit; its parent's probes aren't its own."""
+        self._begin()
 
     # -- What the breaker says: in the callers' threads ---------------------------------------------
 
@@ -66,18 +76,26 @@ class SharedGate:
         self.asleep = False
         self._link.join(self)
 
-    def tell(self, admission: Admission, outcome: Outcome, cause: str | None) -> None:
+    def tell(
+        self, admission: Admission, outcome: Outcome, cause: str | None, wait: float | None = None
+    ) -> None:
         """Hand an outcome to the link."""
         if isinstance(admission, Probe):
             lease = self._held.of(admission)
             if lease is not None:  # else it was this process's own probe
                 self._answers = True
-                self.outbox.end(lease, outcome, cause)
+                self.outbox.end(lease, outcome, cause, wait)
                 self._held.let_go(admission)  # only now: at no moment all seems to be told
                 self.nudge()
-        elif isinstance(admission, Streak):
-            self.outbox.count(admission.epoch, outcome, cause)
+            return
+        evidence = admission.owner
+        if isinstance(evidence, Streak):
+            self.outbox.count(evidence.epoch, outcome, cause, wait)
             self.nudge()
+        elif isinstance(evidence, Ruled):
+            latest = Trip(cause or "", wait) if outcome is Outcome.FAILURE else None
+            if self.pooling.touch(evidence, latest):
+                self.nudge()
 
     def end(self, lease: Lease, outcome: Outcome, cause: str | None) -> None:
         """Hand the end of a leased probe to the link."""
@@ -102,15 +120,18 @@ class SharedGate:
     def tag(self, evidence: Evidence | None) -> None:
         """Calls are counted in `evidence` from now on: in the fleet's present epoch."""
         view = self.view
+        epoch = self.outbox.unknown if view is None or self.outbox.ordered else view.epoch
+        if self.pooling.count_in(evidence, epoch):
+            self.nudge()
         if not isinstance(evidence, Streak):
             return
-        evidence.epoch = self.outbox.unknown if view is None or self.outbox.ordered else view.epoch
+        evidence.epoch = epoch
         if view is not None and view.failures and view.state is CircuitState.CLOSED:
             evidence.run = True  # somebody's streak stands: the next success is news
 
     def hold(self, lease: Lease, probe: Probe) -> None:
         """A leased probe goes out: the link renews its slot while it runs, up to its `probe_timeout`."""
-        self._held.hold(lease, probe, self.limits.probe_timeout)
+        self._held.hold(lease, probe, self.terms.limits.probe_timeout)
         self.nudge()
 
     def ask(self) -> Leave:
@@ -156,7 +177,7 @@ class SharedGate:
     def _request(self, wake: Callable[[], object] | None) -> Request | None:
         """Ask; None if no more may ask at once."""
         token = f"{self._link.member}:{next(_tokens)}"
-        request = self.desk.request(token, wake, self.limits.half_open_max_calls)
+        request = self.desk.request(token, wake, self.terms.limits.half_open_max_calls)
         self.nudge()
         return request
 
@@ -196,24 +217,27 @@ class SharedGate:
         while order := self.outbox.ordered:
             if not self._carry_out(order, speaker):
                 return
-        script, subject = self._link.script, self.subject
+        script, subject = self._link.script, self.terms.subject
         while ended := self.outbox.take_ended():
             self.receive(speaker.ask(ended.said(script, subject, self.version)))
         if (runs := self.outbox.take_runs()) and runs.epoch >= self.epoch:  # else it would be stale
             until = speaker.server_time(runs.since + OUTCOME_AGE)
-            self.receive(speaker.ask(runs.said(script, subject, self.version, self._is_settled(), until)))
+            is_settled = self._company.is_settled(self.terms.rules)
+            self.receive(speaker.ask(runs.said(script, subject, self.version, is_settled, until)))
         while request := self.desk.next():
             self._lease(request, speaker)
         self._renew(speaker)
+        self._pool(speaker)
         self._come_back()
 
     def _carry_out(self, order: Order, speaker: Speaker) -> bool:
         """Whether the fleet has it. Its view isn't followed: this circuit did so when it was given."""
         script, actor = self._link.script, self._link.member
         if order.reason is Reason.RESET:
-            view = speaker.ask(script.reset(self.subject, self.version, actor))
+            view = speaker.ask(script.reset(self.terms.subject, self.version, actor))
         else:
-            view = speaker.ask(script.force(self.subject, self.version, ADMINISTRATIVE[order.reason], actor))
+            mode = ADMINISTRATIVE[order.reason]
+            view = speaker.ask(script.force(self.terms.subject, self.version, mode, actor))
         if not self._understand(view):
             return False
         self._keep(view)
@@ -226,8 +250,8 @@ class SharedGate:
         try:
             if request.given_up:
                 return
-            ends = time.monotonic() + self.rules.lease
-            view = speaker.ask(self._link.script.acquire(self.subject, self.version, request.token))
+            ends = time.monotonic() + self.terms.rules.lease
+            view = speaker.ask(self._link.script.acquire(self.terms.subject, self.version, request.token))
             self.receive(view)
             if view.verdict is Verdict.PROBE:
                 self.desk.grant(request, Lease(self, request.token, view.epoch, ends))
@@ -237,17 +261,38 @@ class SharedGate:
             self.desk.done(request)
 
     def _renew(self, speaker: Speaker) -> None:
-        due, now = self._held.due(self.epoch, self.rules.lease), time.monotonic()
+        lasts, now = self.terms.rules.lease, time.monotonic()
+        due = self._held.due(self.epoch, lasts)
         for lease in due:  # before it is said: what is refused is tried again a third later, not at once
-            lease.ends = now + self.rules.lease
+            lease.ends = now + lasts
         if due:
-            tokens = [lease.token for lease in due]
-            self.receive(speaker.ask(self._link.script.renew(self.subject, self.version, self.epoch, tokens)))
+            tokens, script = [lease.token for lease in due], self._link.script
+            self.receive(speaker.ask(script.renew(self.terms.subject, self.version, self.epoch, tokens)))
+
+    def _pool(self, speaker: Speaker) -> None:
+        """Tell what the windows hold, if it is time; and trip for all, if those of all demand it."""
+        script, terms = self._link.script, self.terms
+        told = self.pooling.due(terms.policy, self.epoch, self._is_failing, terms.rules.presence_ms)
+        if told is None:
+            return
+        until = speaker.server_time(time.monotonic() + OUTCOME_AGE)
+        view = speaker.ask(told.said(script, terms.subject, self.version, self.epoch, until))
+        self.receive(view)
+        trip = self.pooling.answered(view, self._company.needed(terms.rules, view))
+        if trip is not None:
+            wait = terms.wait(view.openings + 1) if trip.wait is None else trip.wait
+            say = functools.partial(script.trip, best_before=until, wait=wait)
+            self.receive(speaker.ask(say(terms.subject, self.version, self.epoch, trip.cause)))
 
     @property
-    def next_renewal(self) -> float:
+    def _is_failing(self) -> bool:
+        """Whether somebody's calls fail."""
+        return self.view is not None and self.view.state is CircuitState.CLOSED and self.view.failures > 0
+
+    @property
+    def next_due(self) -> float:
         """When the link has to come back, on the monotonic clock."""
-        return self._held.next_renewal(self.epoch, self.rules.lease)
+        return min(self.pooling.look_at, self._held.next_renewal(self.epoch, self.terms.rules.lease))
 
     # -- What comes from the fleet: in the link's thread ------------------------------------------------
 
@@ -271,8 +316,10 @@ class SharedGate:
         self.mind()
         if self.outbox.ordered or (resync and self._held):
             self.nudge()  # what the last stay with the server left undone
-        if begins and view.rules and view.rules != self.rules.fingerprint:
-            detail = f"ours {self.rules.fingerprint}, theirs {view.rules}"
+        if self.pooling.mind(self._is_failing):
+            self.nudge()
+        if begins and view.rules and view.rules != self.terms.rules.fingerprint:
+            detail = f"ours {self.terms.rules.fingerprint}, theirs {view.rules}"
             self._link.report("settings_differ", self.name, detail)
 
     def _understand(self, view: View) -> bool:
@@ -282,9 +329,7 @@ class SharedGate:
             self.mind()
             self._link.report(UNREADABLE[view.verdict], self.name, view.cause or "")
             return False
-        if self._joined_at is None:
-            self._joined_at = time.monotonic()
-        self._has_company = self._has_company or view.peers > 1
+        self._company.learn(view)
         return True
 
     def _is_elsewhere(self, breaker: LockedCircuit) -> bool:
@@ -317,11 +362,12 @@ class SharedGate:
 
     def _keep(self, view: View) -> None:
         self.view = view
-        if view.live_probes < self.rules.half_open_max_calls and view.verdict is not Verdict.FULL:
+        if view.live_probes < self.terms.rules.half_open_max_calls and view.verdict is not Verdict.FULL:
             self.desk.reopen()
         breaker = self._breaker()
         deadline = (breaker._clock() if breaker is not None else 0.0) + view.remaining_ms / 1000
-        self._verdict = FleetVerdict(view.state, view.mode, view.reason, deadline, view.cause)
+        said = view.state, view.mode, view.reason, deadline, view.cause, view.openings
+        self._verdict = FleetVerdict(*said)
 
     def mind(self) -> None:
         """See whether the fleet is to be asked for probes."""
@@ -332,19 +378,13 @@ class SharedGate:
     def lost(self) -> None:
         """The link is down: each process is on its own. Who else is there has to be found out anew."""
         self.governs = False
-        self._joined_at, self._has_company = None, False
+        self._company = Company()
         self.desk.close()
+        self.pooling.lost()
         if self.outbox.ordered:
             self.nudge()  # an order is said again when the server is back
 
     # -- What it goes by ----------------------------------------------------------------------------------
-
-    def _is_settled(self) -> bool:
-        """Whether it may take itself for the last one left: see `Script.batch`."""
-        if self._has_company:
-            return True
-        presence = self.rules.presence_ms / 1000
-        return self._joined_at is not None and time.monotonic() - self._joined_at >= presence
 
     @property
     def version(self) -> int:
@@ -355,34 +395,3 @@ class SharedGate:
     def epoch(self) -> int:
         """The epoch of the latest view; 0 if there is none."""
         return self.view.epoch if self.view is not None else 0
-
-    @property
-    def limits(self) -> Limits:
-        """The circuit's present limits; of one that is dropped, its last."""
-        breaker = self._breaker()
-        return breaker.config.limits if breaker is not None else self._limits
-
-    @property
-    def subject(self) -> Subject:
-        """The circuit as the script knows it, under its present limits."""
-        limits = self.limits
-        if self._subject is None or limits is not self._limits:
-            self._limits = limits
-            quorum = self._store.quorum_of(self._breaker())
-            rules = Rules.of(limits, quorum=quorum, check_period=self._link.check_period)
-            self._subject = self._link.script.subject(self.name, rules)
-        return self._subject
-
-    @property
-    def rules(self) -> Rules:
-        """The circuit's limits as the script takes them."""
-        return self.subject.rules
-
-    def rearm(self) -> None:
-        """A forked child joins anew when it first uses the circuit; its parent's probes aren't its own."""
-        self.asleep, self.governs, self.poked = True, False, False
-        self._joined_at, self._has_company = None, False
-        self._held = Held()
-        self._answers = False
-        self.outbox = Outbox()
-        self.desk = Desk()

@@ -71,6 +71,13 @@ def refusal(error: BaseException | str) -> Refusal | None:
     return None
 
 
+class Pooled(NamedTuple):
+    """What the windows of all members hold together."""
+
+    failing: int  # how many members have something bad in theirs
+    counts: tuple[tuple[int, int], ...]  # of each window: calls, and how many of them are bad
+
+
 class View(NamedTuple):
     """All that a member may know of a shared circuit."""
 
@@ -91,6 +98,8 @@ class View(NamedTuple):
     rules: str  # the fingerprint of the rules of who began the epoch
     renewed: int  # how many leases were renewed
     now: int  # the server's clock, in microseconds
+    openings: int  # how often it has opened by its own judgement since it was last closed
+    pooled: Pooled | None  # the windows of all members together; only where that was asked for
 
     @property
     def shown(self) -> CircuitState:
@@ -175,6 +184,8 @@ def _view(
     rules: str,
     renewed: str,
     now: str,
+    openings: str,
+    pooled: str,
 ) -> View:
     return View(
         Verdict(verdict),
@@ -194,11 +205,17 @@ def _view(
         rules,
         int(renewed),
         int(now),
+        int(openings),
+        _pooled(*map(int, pooled.split())) if pooled else None,
     )
 
 
+def _pooled(failing: int, *numbers: int) -> Pooled:
+    return Pooled(failing, tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+
+
 def _no_view(verdict: Verdict, cause: str) -> View:
-    return View(verdict, CircuitState.CLOSED, None, 0, 0, 0, 0, 0, 0, cause, "", "", 0, 0, "", 0, 0)
+    return View(verdict, CircuitState.CLOSED, None, 0, 0, 0, 0, 0, 0, cause, "", "", 0, 0, "", 0, 0, 0, None)
 
 
 def _transition(line: str) -> Transition | None:

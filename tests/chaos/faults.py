@@ -75,8 +75,8 @@ FAULTS = {
     ),
     "a deadline comes early": fault(
         LUA,
-        "c.deadline = waits and c.now + c.timeout or 0",
-        "c.deadline = waits and c.now + c.timeout - 20000 or 0",
+        "c.deadline = c.wait > 0 and c.now + c.wait or 0",
+        "c.deadline = c.wait > 0 and c.now + c.wait - 20000 or 0",
         "no probe before the deadline",
         "deadlines are told late not early",
     ),

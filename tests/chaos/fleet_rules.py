@@ -96,7 +96,7 @@ def results_count_in_their_own_epoch(history: History) -> Iterator[Found]:
         for before, line in history.lines(name)
         if before is not None
     }
-    for op in ("batch", "done"):
+    for op in ("batch", "done", "pool", "trip"):
         for said, seen in history.replies(op):
             own, view = int(said.args[0]), seen.view
             epoch: int | None = own

@@ -33,6 +33,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "probe_timeout": 0.45,
         "quorum": 2,
     },
+    "rated": {
+        "failure_rate_threshold": 0.4,
+        "window": 15,
+        "minimum_calls": 6,
+        "success_threshold": 1,
+        "timeout_duration": 0.25,
+        "half_open_max_calls": 1,
+        "probe_timeout": 0.5,
+    },
 }
 
 #: Kinds of trouble, how often each comes, and how long it lasts, in seconds.

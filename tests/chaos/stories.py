@@ -41,7 +41,8 @@ CREATED, TRIPPED, TIMED_OUT, RECOVERED = at(1), at(10), at(320), at(330)  # the 
 
 def view(state: CircuitState, epoch: int, now: int, reason: str, actor: str, **parts: Any) -> View:
     """What the script says; `parts` beside."""
-    blank = View(Verdict.VIEW, state, None, epoch, epoch, 0, 0, 0, 0, None, reason, actor, 0, 0, "", 0, now)
+    who = None, reason, actor, 0, 0, ""
+    blank = View(Verdict.VIEW, state, None, epoch, epoch, 0, 0, 0, 0, *who, 0, now, 0, None)
     return blank._replace(**parts)
 
 

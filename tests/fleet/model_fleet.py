@@ -91,17 +91,34 @@ class Fleet:
         cause: str = "down",
         settled: bool = True,
         best_before: int | None = None,
+        wait: float | None = None,
     ) -> View:
         """n > 0 is n failures, 0 is a success."""
         if epoch is None:
             epoch = self.epoch(member) if member in self.seen else self.sync(member).epoch
-        options = {"settled": settled, "best_before": best_before}
+        options = {"settled": settled, "best_before": best_before, "wait": wait}
         return self._ask(member, Script.batch, epoch, runs, cause, **options)
 
-    def trip(self, member: str = "a", epoch: int | None = None, cause: str = "down") -> View:
+    def pool(
+        self,
+        *counts: tuple[int, int],
+        member: str = "a",
+        epoch: int | None = None,
+        sign: str = "same",
+        keep: float = 30.0,
+        best_before: int | None = None,
+    ) -> View:
+        """Of each window: calls, and how many of them are bad."""
+        if epoch is None:
+            epoch = self.epoch(member) if member in self.seen else self.sync(member).epoch
+        options = {"sign": sign, "keep_ms": round(keep * 1000), "best_before": best_before}
+        return self._ask(member, Script.pool, epoch, counts, **options)
+
+    def trip(self, member: str = "a", epoch: int | None = None, cause: str = "down", **options: Any) -> View:
         if member not in self.seen:
             self.sync(member)
-        return self._ask(member, Script.trip, self.epoch(member) if epoch is None else epoch, cause)
+        epoch = self.epoch(member) if epoch is None else epoch
+        return self._ask(member, Script.trip, epoch, cause, **options)
 
     def acquire(self, member: str = "a", token: str | None = None) -> View:
         return self._ask(member, Script.acquire, token or self.new_token())
@@ -113,8 +130,9 @@ class Fleet:
         assert view.verdict == "probe"
         return Probe(self, member, token, view)
 
-    def done(self, probe: Probe, outcome: Outcome, cause: str = "") -> View:
-        return self._ask(probe.member, Script.done, probe.view.epoch, probe.token, outcome, cause)
+    def done(self, probe: Probe, outcome: Outcome, cause: str = "", wait: float | None = None) -> View:
+        said = probe.view.epoch, probe.token, outcome, cause
+        return self._ask(probe.member, Script.done, *said, wait=wait)
 
     def renew(self, *probes: Probe) -> View:
         tokens = [probe.token for probe in probes]
@@ -211,8 +229,8 @@ class Probe:
     def success(self) -> View:
         return self.fleet.done(self, Outcome.SUCCESS)
 
-    def failure(self, cause: str = "still down") -> View:
-        return self.fleet.done(self, Outcome.FAILURE, cause)
+    def failure(self, cause: str = "still down", wait: float | None = None) -> View:
+        return self.fleet.done(self, Outcome.FAILURE, cause, wait)
 
     def ignored(self) -> View:
         return self.fleet.done(self, Outcome.IGNORED)

@@ -67,7 +67,7 @@ class Server:
 def view(version, state=CLOSED, *, epoch=None, verdict="view", reason="tripped", peers=0, rules="", **given):
     full = View(
         Verdict(verdict), state, None, epoch or version, version, 0, 0, 0, 0, None, reason, "", 0, peers,
-        rules, 0, 0,
+        rules, 0, 0, 0, None,
     )  # fmt: skip
     return full._replace(**given)
 
@@ -264,11 +264,11 @@ def test_a_lease_ends_counted_from_when_it_was_asked_for(gate, monkeypatch):
 
 def test_who_has_seen_others_knows_that_he_isnt_the_last_one(gate):
     gate.receive(view(5, CLOSED, peers=2))
-    assert gate._is_settled()
+    assert gate._company.is_settled(gate.terms.rules)
     gate.lost()
-    assert not gate._is_settled()
+    assert not gate._company.is_settled(gate.terms.rules)
     gate.receive(view(5, CLOSED, peers=1))
-    assert not gate._is_settled()
+    assert not gate._company.is_settled(gate.terms.rules)
 
 
 def test_in_a_forked_child_nothing_of_the_parents_is_left(breaker, gate):

@@ -20,7 +20,7 @@ names = st.one_of(
     st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8),
     st.text("{}:*a", min_size=1, max_size=8),
 )
-KINDS = ["state", "failures", "last_failure", "meta", "probes", "peers", "history"]
+KINDS = ["state", "failures", "last_failure", "meta", "probes", "peers", "history", "windows"]
 
 
 def slot_text(key: str) -> str:

@@ -18,6 +18,7 @@ from . import test_script_admin as admin
 from . import test_script_calls as calls
 from . import test_script_healing as healing
 from . import test_script_kept as kept
+from . import test_script_pool as pool
 from . import test_script_probes as probes
 from . import test_script_quorum as quorum
 from . import test_script_server as servers
@@ -114,6 +115,31 @@ MUTANTS = {
         "  if c.known > c.version then begin(c, 'lost', shown(c)) end\n",
         "",
         kept.test_a_server_that_has_forgotten_some_says_what_it_has_under_an_epoch_above,
+    ),
+    "windows of other rules are added up": Mutant(
+        "elseif theirs == sign and add(sums, numbers) then",
+        "elseif add(sums, numbers) then",
+        pool.test_windows_of_another_sign_are_not_added,
+    ),
+    "a silent member counts for ever": Mutant(
+        "if not ends or tonumber(ends) <= c.now then",
+        "if not ends then",
+        pool.test_a_member_that_is_not_heard_of_counts_for_as_long_as_it_has_said,
+    ),
+    "windows outlive their epoch": Mutant(
+        "  if c.begun or c.told and c.failures == 0 then\n",
+        "  if c.told and c.failures == 0 then\n",
+        pool.test_a_transition_forgets_the_windows,
+    ),
+    "what was drawn isn't heeded": Mutant(
+        "c.wait = waits and (c.drawn or c.timeout) or 0",
+        "c.wait = waits and c.timeout or 0",
+        pool.test_it_stays_open_for_as_long_as_was_drawn,
+    ),
+    "openings are never forgotten": Mutant(
+        "  if c.state == 'closed' or c.mode ~= 'normal' and c.mode ~= 'shadow' then\n",
+        "  if false then\n",
+        pool.test_having_closed_it_counts_anew,
     ),
     "a version loses digits": Mutant(
         "return string.format('%.0f', number)",

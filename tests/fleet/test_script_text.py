@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circuitry.policies import FailureRate, last
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import MEMBER_RIGHTS, OBSERVER_RIGHTS, SOURCE, Rules, Script, compact
 from circuitry.redis.views import Refusal, history_of, message_of, refusal, view_of, views_of
 from circuitry.states import CircuitState, Limits, Outcome
+from circuitry.tripping import Policy
 
 pytestmark = pytest.mark.core
 
 REPLY = [
     *("opened", "open", "shadow", "1700000000000005", "1700000000000007", "0", "9000", "1", "2", "down"),
-    *("tripped", "a", "60000", "3", "3/2/10000/2", "0", "1800000000000000"),
+    *("tripped", "a", "60000", "3", "3/2/10000/2", "0", "1800000000000000", "2", "2 60 13 40 0"),
 ]
 RULES = Rules(3, 2, 10_000, 2, 5_000, 60_000)
 
@@ -33,7 +35,7 @@ def test_a_command_names_all_keys_of_its_circuit():
     assert keys == Naming("p:").keys("netflix")
     assert argv[:6] == ("batch", "", "p:events:4", "a", "netflix", "17")
     assert argv[6:14] == ("3", "2", "10000", "2", "5000", "60000", "1", "30000")
-    assert argv[14:] == ("12", "1", "", "down", "2", "0")
+    assert argv[14:] == ("12", "1", "", "", "down", "2", "0")
 
 
 def test_a_sync_takes_many_circuits():
@@ -41,14 +43,14 @@ def test_a_sync_takes_many_circuits():
     asked = [(script.subject(name, RULES), known) for name, known in (("x", 1), ("y", 2))]
     command = script.sync(*asked)
     assert command.keys == (*Naming().keys("x"), *Naming().keys("y"))
-    assert command.tail[:1] + command.tail[15:17] == (14, "sync", "")
+    assert command.tail[:1] + command.tail[17:19] == (16, "sync", "")
 
 
 def test_a_command_is_run_by_its_hash():
     script = Script(Naming(), "a")
     ran = []
     script.run(lambda *args: ran.append(args), script.acquire(script.subject("x", RULES), 0, "t"))
-    assert [args[:3] for args in ran] == [("EVALSHA", script.sha, 7)]
+    assert [args[:3] for args in ran] == [("EVALSHA", script.sha, 8)]
 
 
 def test_a_server_that_lacks_the_script_is_given_it():
@@ -87,6 +89,11 @@ def test_rules_come_from_the_limits_of_a_circuit():
     rules = Rules.of(Limits(5, 3, 30.0, 3, 30.0), quorum=2)
     assert rules == (5, 3, 30_000, 3, 5_000, 120_000, 2, 30_000)
     assert rules.fingerprint == "5/3/30000/3"
+
+
+def test_where_a_rule_judges_no_streak_opens_it():
+    policy = Policy(FailureRate(0.5, window=last(9)), "")
+    assert Rules.of(Limits(rule=policy)).fingerprint == "0/3/30000/3"
 
 
 def test_a_lease_is_never_longer_than_a_probe_may_take():
@@ -154,7 +161,8 @@ def test_a_reply_becomes_a_view(decoded):
     assert (view.failures, view.remaining_ms, view.successes, view.live_probes) == (0, 9000, 1, 2)
     assert (view.cause, view.reason, view.actor) == ("down", "tripped", "a")
     assert (view.mode_ms, view.peers, view.rules, view.renewed) == (60000, 3, "3/2/10000/2", 0)
-    assert view.now == 1800000000000000
+    assert (view.now, view.openings) == (1800000000000000, 2)
+    assert view.pooled == (2, ((60, 13), (40, 0)))
 
 
 def test_a_view_is_frozen_and_of_the_words_of_the_machine():
@@ -172,7 +180,17 @@ def test_a_normal_mode_is_none_and_an_empty_cause_too():
 
 @pytest.mark.parametrize(
     "reply",
-    [None, 5, b"OK", [], REPLY[:-1], [*REPLY, "more"], ["maybe", *REPLY[1:]], [*REPLY[:3], "x", *REPLY[4:]]],
+    [
+        None,
+        5,
+        b"OK",
+        [],
+        REPLY[:-1],
+        [*REPLY, "more"],
+        ["maybe", *REPLY[1:]],
+        [*REPLY[:3], "x", *REPLY[4:]],
+        [*REPLY[:-1], "1 60"],
+    ],
 )
 def test_what_is_no_view_is_refused(reply):
     with pytest.raises(ValueError, match="not a view"):
@@ -180,7 +198,7 @@ def test_what_is_no_view_is_refused(reply):
 
 
 def test_views_come_in_order_and_what_are_none_are_refused():
-    other = [*REPLY[:-3], "9/9/9/9", *REPLY[-2:]]
+    other = [*REPLY[:-5], "9/9/9/9", *REPLY[-4:]]
     assert [view.rules for view in views_of([REPLY, other])] == ["3/2/10000/2", "9/9/9/9"]
     with pytest.raises(ValueError, match="not views"):
         views_of(b"PONG")

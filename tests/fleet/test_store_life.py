@@ -255,7 +255,7 @@ def test_what_a_dropped_circuit_had_to_say_is_said(server, connect):
         CircuitBreaker("netflix", store=a.store, **NUMBERS).force_open()
         eventually(lambda: a.state == "forced_open")
         view = a.store.circuits()["netflix"]
-        assert (view.reason, view.rules) == ("forced_open", a.breaker._gate.rules.fingerprint)
+        assert (view.reason, view.rules) == ("forced_open", a.breaker._gate.terms.rules.fingerprint)
         assert a.store.flush(5)
 
 

@@ -53,7 +53,7 @@ class Fleet(LocalGate):
         self.asked.append("async")
         return self.leave
 
-    def tell(self, admission, outcome, cause):
+    def tell(self, admission, outcome, cause, wait=None):
         self.heard.append((outcome, cause))
 
     def order(self, reason):
