@@ -22,7 +22,8 @@ class CircuitFamily(LockHolder):
 
     The bound on members is hard. When it is reached, the least recently used closed member goes (in
     shadow it is the judgement that has to be closed); if none is, new keys share the member
-    `family[*]` meanwhile: an outage is never forgotten to make room.
+    `family[*]` meanwhile: an outage is never forgotten to make room. Nor is one that is closed and sheds
+    a share of its calls.
 
     Safe to use from any number of threads and tasks at once.
     """

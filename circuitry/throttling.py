@@ -35,6 +35,7 @@ class Throttled(Ruled):
         self._window: Window = watch
         self.k: float = leaves[0].rule.k
         super().become(watch, leaves, why)
+        self.windows = []  # none is a rate's: each process sheds by what it sees, and its fleet hears nothing
 
     @property
     def shed_share(self) -> float:

@@ -292,6 +292,14 @@ def test_a_call_that_is_shed_leaves_its_mark_too(make, draws):
     assert share_of(breaker) == 2 / 3
 
 
+def test_it_has_nothing_that_a_fleet_could_judge(make):
+    breaker = make()
+    make_calls(breaker, "---")
+    evidence = breaker._circuit.evidence
+    assert (evidence.windows, evidence.is_bad) == ([], False)
+    assert breaker.limits.rule.together(evidence) is None
+
+
 # -- A call that is shed -------------------------------------------------------------------------------
 
 
