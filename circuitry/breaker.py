@@ -24,7 +24,8 @@ from collections.abc import Callable
 from time import time as unix_seconds
 from typing import cast
 
-from circuitry import machine
+from circuitry import machine, probing
+from circuitry.checking import see_to_check
 from circuitry.config import CircuitBreakerConfig, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
@@ -33,6 +34,7 @@ from circuitry.judging import Judge
 from circuitry.locked import LockedCircuit
 from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.probing import Admit
 from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.watches import Flight
 
@@ -116,8 +118,8 @@ class Breaker(LockedCircuit):
             verdict = self._decide(await self._gate.ask_async())
         return self._admitted(verdict)
 
-    def _decide(self, leave: Leave | None = None) -> Admission | Rejection | None:
-        """The machine's verdict; None if the gate has to be asked first.
+    def _decide(self, leave: Leave | None = None, admit: Admit | None = None) -> Admission | Rejection | None:
+        """The machine's verdict, or that of `admit`; None if the gate has to be asked first.
 
         A verdict that changes nothing, as every rejection, needs no lock.
         """
@@ -127,12 +129,14 @@ class Breaker(LockedCircuit):
             self._take_due()
         now = self._clock()
         circuit, limits = self._circuit, self.limits
+        if admit is None:
+            admit = machine.admit if limits.check_interval is None else probing.admit
         if leave is None:
             if not self._dropped:
-                after, verdict = machine.admit(circuit, limits, now)
+                after, verdict = admit(circuit, limits, now)
                 if after is circuit:
                     return verdict
-            if self._gate.governs:
+            if self._gate.governs and admit is not probing.admit:
                 return None
         elif not leave.granted:
             return machine.refuse(circuit, leave.retry_after)
@@ -140,7 +144,7 @@ class Breaker(LockedCircuit):
             limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
-            after, verdict = machine.admit(self._circuit, limits, now)
+            after, verdict = admit(self._circuit, limits, now)
             self._become(after)
         if leave is not None:
             leave.used_by(verdict) if isinstance(verdict, Probe) else leave.give_back()
@@ -150,6 +154,7 @@ class Breaker(LockedCircuit):
     def _admitted(self, verdict: Admission | Rejection | None) -> Admission:
         if verdict is WAIVED:
             self.totals.shadow_rejected.add()
+            self._see_to_check()
         elif isinstance(verdict, Rejection):
             raise self._rejected(verdict)
         return cast("Admission", verdict)
@@ -157,11 +162,17 @@ class Breaker(LockedCircuit):
     def _rejected(self, rejection: Rejection) -> CircuitOpenError:
         """Count a rejection, and make the exception for it."""
         self.totals.rejected.add()
+        self._see_to_check()
         state, retry_after, cause = rejection
         if self._on_rejection:
             self._on_rejection.tell(RejectionEvent(self.name, state, retry_after))
         kind = TooManyCallsError if state is CircuitState.HALF_OPEN else CircuitOpenError
         return kind(self.name, state, retry_after, cause)
+
+    def _see_to_check(self) -> None:
+        """A call was turned down, or the circuit may have opened: see that its health check runs, if any."""
+        if self.limits.check_interval is not None:
+            see_to_check(self)
 
     # -- Outcomes: recording one never waits ---------------------------------------------------
 
@@ -283,6 +294,7 @@ class Breaker(LockedCircuit):
         if self._gate is not LOCAL:
             self._gate.tell(admission, outcome, cause)
         self._announce()
+        self._see_to_check()
 
     def _describe(self, error: BaseException | None) -> str:
         """What `last_failure` says of an error. Runs the user's code, so never under the lock."""
@@ -300,6 +312,12 @@ class Breaker(LockedCircuit):
     def state(self) -> CircuitState:
         """The effective state. `open` stays `open` past its deadline until somebody calls."""
         return self._current().state
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether its health check is at work: it waits for its turn, or is being asked."""
+        run = self._run
+        return run is not None and not run.is_over
 
     @property
     def is_as_new(self) -> bool:
@@ -352,7 +370,7 @@ class Breaker(LockedCircuit):
                 fallbacks=totals.fallbacks.read(),
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
-                retry_after=machine.retry_after(circuit, limits, now),
+                retry_after=probing.retry_after(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",

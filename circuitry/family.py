@@ -29,7 +29,7 @@ class CircuitFamily(LockHolder):
         self,
         name: str,
         config: CircuitBreakerConfig,
-        make: Callable[[str], CircuitBreaker],
+        make: Callable[..., CircuitBreaker],
         max_keys: int = MAX_KEYS,
         taken: Callable[[str], bool] = lambda _: False,
     ) -> None:
@@ -79,10 +79,10 @@ class CircuitFamily(LockHolder):
                 evicted = self._evict()
                 if evicted is None:
                     if self._shared is None:
-                        self._shared = self._make(f"{self.name}[*]")
+                        self._shared = self._make(f"{self.name}[*]")  # which has no key
                     return self._shared
             if breaker is None:
-                breaker = self._members[key] = self._make(self._free(text))
+                breaker = self._members[key] = self._make(self._free(text), key)
                 breaker.used = self._tick()
                 self._names.add(breaker.name)
                 heapq.heappush(self._uses, (breaker.used, key))
@@ -135,6 +135,13 @@ class CircuitFamily(LockHolder):
         with self._lock:
             members = list(self._members.values())
         return iter(members if self._shared is None else [*members, self._shared])
+
+    def _keyed(self) -> list[tuple[CircuitBreaker, tuple[Hashable, ...]]]:
+        """The same with their keys; the one for surplus keys has none."""
+        keyed: list[tuple[CircuitBreaker, tuple[Hashable, ...]]]
+        with self._lock:
+            keyed = [(breaker, (key,)) for key, breaker in self._members.items()]
+        return keyed if self._shared is None else [*keyed, (self._shared, ())]
 
     def metrics(self) -> dict[str, CircuitBreakerMetrics]:
         """A snapshot of each member, by its name."""

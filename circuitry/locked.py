@@ -16,10 +16,10 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from time import time as unix_seconds
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuitry import machine
-from circuitry.checks import check_name
+from circuitry.checks import check_asked, check_name
 from circuitry.config import CircuitBreakerConfig, check_changeable
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
@@ -30,6 +30,9 @@ from circuitry.metrics import Totals
 from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
 from circuitry.watches import Timed
 from circuitry.windows import Admitting, Evidence
+
+if TYPE_CHECKING:
+    from circuitry.checking import Run
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
 _stages = itertools.count(-(2**62), 2**32)
@@ -44,6 +47,7 @@ class LockedCircuit(Listening):
         "_clock",
         "_dropped",
         "_gate",
+        "_run",
         "_untold",
         "config",
         "enter",
@@ -70,6 +74,7 @@ class LockedCircuit(Listening):
         self._clock = clock
         self.limits = config.limits._replace(clock=clock)
         self._gate: Gate = LOCAL
+        self._run: Run | None = None  # the health check at work
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
@@ -243,6 +248,7 @@ class LockedCircuit(Listening):
             ConfigurationError: a setting isn't allowed, and nothing has changed.
         """
         check_changeable(settings)
+        check_asked(settings.get("health_check"))
         before = self.config
         while not self._configure(before.replace(**settings), before):
             before = self.config  # somebody else has changed it meanwhile
@@ -285,7 +291,7 @@ class LockedCircuit(Listening):
 
     def _rearm(self) -> None:
         super()._rearm()
-        self._speaker = None
+        self._speaker = self._run = None
         self._gate.rearm()
         self._show(self._circuit)
 

@@ -56,6 +56,7 @@ class Limits(NamedTuple):
     probe_timeout: float = 30.0
     rule: TripRule | None = None
     clock: Callable[[], float] = _no_clock  # for a rule's evidence: the machine itself doesn't ask
+    check_interval: float | None = None  # a health check takes the probes, and is asked this often
 
 
 class Slot(NamedTuple):
