@@ -176,9 +176,7 @@ class Run:
             return False
         if probing.is_wanted(breaker._current()):
             return True
-        self.until = (
-            OVER  # who opens the circuit from now on begins another run; who did so before is seen here
-        )
+        self.until = OVER  # who opens it from now on begins another run; what was opened before, is seen here
         return probing.is_wanted(breaker._circuit)
 
     def _turn(self, verdict: Admission | Rejection | None) -> Turn | None:
@@ -290,11 +288,10 @@ async def answer(turn: Turn) -> object:
     Raises:
         TimeoutError: nothing, within its time.
     """
-    late = TimeoutError(f"no answer of the health check within probe_timeout={turn.seconds:g} s")
     if _in_trio():
         with sys.modules["trio"].move_on_after(turn.seconds):
             return await turn.check()
-        raise late
+        raise too_late(turn)
     import asyncio
 
     limit = asyncio.timeout(turn.seconds)
@@ -303,8 +300,13 @@ async def answer(turn: Turn) -> object:
             return await turn.check()
     except TimeoutError:
         if limit.expired():
-            raise late from None
+            raise too_late(turn) from None
         raise
+
+
+def too_late(turn: Turn) -> TimeoutError:
+    """What is said of an async check that takes too long."""
+    return TimeoutError(f"no answer of the health check within probe_timeout={turn.seconds:g} s")
 
 
 def is_of_the_loop(error: BaseException) -> bool:
@@ -344,4 +346,5 @@ def task_of(work: Coroutine[Any, Any, None], name: str) -> object:
     task: Any = Context().run(asyncio.get_running_loop().create_task, work)
     task.set_name(name)
     task._log_destroy_pending = False  # nobody but us knows of it, so nobody could have awaited it
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # or heard of its end
     return task
