@@ -39,6 +39,7 @@ rules = st.builds(
     probe_timeout=st.sampled_from([1.0, 2.0, TICK, 5.0]),
     trip=st.none(),
     why=st.none(),
+    check_interval=st.none(),
 )
 initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
 durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])
