@@ -33,7 +33,7 @@ ENGINE = {
     "Permit": {"take", "ended"},
     **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
     **{key: {"watch"} for key in ("MinimumCalls", "SlowCallRate")},
-    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
+    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "of_member", "coded_call_timeout"},
 }
 
 
