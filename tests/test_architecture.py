@@ -29,14 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
-    (
-        "config",
-        "events",
-        "metrics",
-        "gate",
-        "blocks",
-        "probing",
-    ),  # said, told, counted, asked, left; who probes
+    ("config", "events", "metrics", "gate", "blocks", "probing"),  # what is said, told, asked; who probes
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
     ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
     ("operator", "checking"),  # what operators say; a health check at work

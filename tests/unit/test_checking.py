@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 from circuitry import CircuitBreaker, CircuitOpenError, TooManyCallsError
+from circuitry.checking import Run
 from circuitry.policies import Exponential
 from circuitry.testing import ManualClock, forced
 
@@ -145,7 +146,7 @@ def to_be_checked(breaker, clock):
 async def test_nothing_runs_before_the_circuit_opens(breaker, health):
     breaker.acquire().success()
     assert not breaker.is_checking
-    assert not any(thread.name.startswith("circuitry") for thread in threading.enumerate())
+    assert health.asked == 0
 
 
 async def test_it_closes_the_circuit_without_any_call(breaker, health, clock):
@@ -466,6 +467,17 @@ async def test_a_breaker_that_is_dropped_while_it_is_asked_is_not_missed(health,
     gc.collect()
     health.holds.set()
     await until(lambda: run.is_over)
+
+
+async def test_a_breaker_that_is_dropped_just_before_its_turn_gives_no_probe(health, clock):
+    breaker = CircuitBreaker("netflix", **NUMBERS, health_check=health.check, clock=clock)
+    run = Run(breaker, health.check)
+    del breaker
+    gc.collect()
+    assert run._pause() is None
+    assert run._take_turn() is None
+    assert await run._take_turn_async() is None
+    assert health.asked == 0
 
 
 async def test_a_call_that_is_turned_down_begins_it_again(breaker, health, clock):

@@ -259,6 +259,24 @@ def test_a_loop_that_stood_still_finds_another_in_its_place(make, clock, monkeyp
     asyncio.run(stand_still())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+def test_a_loop_that_begins_tasks_at_once_makes_no_difference(make, clock):
+    check = Asked()
+    check.answer = True
+    breaker = make(check)
+
+    async def call():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        breaker.acquire()
+        trip(breaker)
+        clock.advance(10)
+        while breaker.state != "closed":
+            await asyncio.sleep(0.001)
+
+    asyncio.run(call())
+    assert not breaker.is_checking
+
+
 def test_a_task_of_it_that_is_cancelled_begins_anew_with_the_next_call(make, clock):
     check = Asked()
     breaker = make(check)
