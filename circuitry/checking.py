@@ -28,7 +28,7 @@ from circuitry import probing
 from circuitry.config import logger
 from circuitry.events import _in_trio, in_event_loop
 from circuitry.kinds import is_async
-from circuitry.states import CircuitState, Outcome, Probe
+from circuitry.states import Outcome, Probe
 
 if TYPE_CHECKING:
     from circuitry.breaker import Breaker
@@ -159,14 +159,11 @@ class Run:
     # -- Its steps: none waits -----------------------------------------------------------------------
 
     def _pause(self) -> float | None:
-        """Seconds to wait before the next look, 0 if it is its turn; None if nobody needs it any more."""
+        """Seconds to wait before the next look, 0 to ask for a probe; None if nobody needs it any more."""
         breaker = self._breaker()
         if breaker is None or not self._is_needed(breaker):
             return None
-        circuit, left = breaker._circuit, self._next - time.monotonic()
-        if circuit.judged is CircuitState.OPEN:
-            left = max(left, circuit.deadline - breaker._clock())
-        pause = min(max(left, 0.0), interval_of(breaker), LONGEST_NAP)
+        pause = min(max(self._next - time.monotonic(), 0.0), interval_of(breaker), LONGEST_NAP)
         self.until = time.monotonic() + pause + PATIENCE
         return pause
 

@@ -298,7 +298,7 @@ def test_a_task_of_it_that_is_cancelled_begins_anew_with_the_next_call(make, clo
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_in_it_goes_through_to_the_loop(make, clock, error):
+def test_ctrl_c_in_it_goes_through_to_the_loop(make, clock, error, caplog):
     """In the main thread nobody can tell whose it is: it ends the loop, as any task's; nothing is stuck."""
     asked = []
 
@@ -316,6 +316,8 @@ def test_ctrl_c_in_it_goes_through_to_the_loop(make, clock, error):
 
     with pytest.raises(error):
         asyncio.run(meet_the_opening())
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert is_rejected(breaker)
     until(lambda: breaker.state == "closed")
 
