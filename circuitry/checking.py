@@ -343,5 +343,11 @@ def task_of(work: Coroutine[Any, Any, None], name: str) -> object:
     task: Any = Context().run(asyncio.get_running_loop().create_task, work)
     task.set_name(name)
     task._log_destroy_pending = False  # nobody but us knows of it, so nobody could have awaited it
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # or heard of its end
+    task.add_done_callback(heard_of)
     return task
+
+
+def heard_of(task: Any) -> None:
+    """A task that has ended by Ctrl-C: without this asyncio would say that nobody has heard of it."""
+    if not task.cancelled():
+        task.exception()
