@@ -12,7 +12,7 @@ import pytest
 
 from circuitry import CircuitOpenError
 
-from .fleet_scenes import Child, fail, open_for_all, until
+from .fleet_scenes import Child, admits, fail, open_for_all, until
 
 
 class Health:
@@ -118,6 +118,25 @@ def test_a_member_that_isnt_used_checks_nothing(join):
     until(lambda: not is_rejected(other), "it doesn't check")
     until(lambda: one.state == "closed", "it isn't told")
     assert health.asked >= 1
+
+
+def test_a_check_that_its_loop_cuts_short_gives_its_lease_back(join, anyio_backend):
+    begun = []
+
+    async def hang():
+        begun.append(1)
+        await anyio.sleep_forever()
+
+    one, other = join(health_check=hang, health_check_interval=0.005, probe_timeout=30.0), join()
+
+    async def serve():
+        fail(one, one.config.failure_threshold)
+        with anyio.fail_after(15):
+            while not begun:
+                await anyio.sleep(0.002)
+
+    anyio.run(serve, backend=anyio_backend)
+    until(lambda: admits(other), "the lease isn't given back", patience=1.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
