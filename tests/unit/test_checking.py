@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 import threading
+import time
 import weakref
 
 import anyio
@@ -396,6 +397,15 @@ async def test_a_sync_check_that_hangs_loses_its_slot_and_another_takes_its_plac
     await anyio.to_thread.run_sync(asked[0].join)  # its late answer is no news, and it is needed no more
     assert breaker.state == "open"
     breaker.reset()
+
+
+async def test_it_is_given_the_time_of_a_probe(make, health, clock):
+    """However long it may take, nobody takes its place meanwhile."""
+    breaker = make(probe_timeout=60.0)
+    health.holds.clear()
+    to_be_checked(breaker, clock)
+    await until(lambda: health.asked)
+    assert breaker._run.until > time.monotonic() + 40
 
 
 # -- When it stops -----------------------------------------------------------------------------------------
