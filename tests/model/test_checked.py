@@ -88,7 +88,6 @@ def compare_checked(shared: bool, **given: Any) -> None:
     assert met >= {"a probe", "no probe to be had"}
 
 
-@pytest.mark.core
 @ALONE_OR_SHARED
 def test_with_a_health_check_it_does_what_the_reference_does(shared: bool) -> None:
     compare_checked(shared, max_examples=60)

@@ -285,8 +285,10 @@ def test_a_change_reaches_each_member_with_its_key(family, platforms, clock):
     assert family.config.health_check_interval == 1.0
 
 
-def test_a_change_that_cant_be_asked_changes_nothing(family, platforms):
-    fail(family["netflix"])
+@pytest.mark.parametrize("keys", [[], ["netflix"]], ids=["without members", "with one"])
+def test_a_change_that_cant_be_asked_changes_nothing(family, platforms, keys):
+    for key in keys:
+        fail(family[key])
     with pytest.raises(ConfigurationError, match="a function of the key"):
         registry.reconfigure("platform", health_check=ping)
     assert family.config.health_check == platforms.check
