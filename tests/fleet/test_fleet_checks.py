@@ -87,7 +87,7 @@ async def test_what_it_finds_is_the_verdict_of_all(join, is_async):
     members = [join(health_check=health.check, health_check_interval=0.005) for _ in range(2)]
     open_for_all(*members)
     await call_until(members, lambda: all(member.metrics().opened >= 2 for member in members))
-    assert all(member.metrics().verdict == "fleet" for member in members)
+    await call_until(members, lambda: all(member.metrics().verdict == "fleet" for member in members))
     told = []
     for member in members:
         with pytest.raises(CircuitOpenError) as caught:
