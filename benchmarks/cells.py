@@ -246,6 +246,13 @@ CELLS = (
         check=_answers,
     ),
     Cell(
+        name="health-check",
+        title="closed, sync, with `health_check=`",
+        goal=0.35,
+        build=lambda who: who.with_check(fetch),
+        check=_answers,
+    ),
+    Cell(
         name="call-timeout",
         title="closed, async, with `call_timeout=`",
         goal=20.0,

@@ -140,6 +140,10 @@ class Contender:
         """A circuit that waits longer each time."""
         return None
 
+    def with_check(self, fn: Fn) -> Fn | None:
+        """A circuit that has something to ask while it isn't closed."""
+        return None
+
     def with_deadline(self, fn: Fn) -> Fn | None:
         """Calls that are cancelled after a while."""
         return None
@@ -196,6 +200,9 @@ class Bare(Contender):
         return self.guard(fn)
 
     def with_backoff(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_check(self, fn: Fn) -> Fn:
         return self.guard(fn)
 
     def with_deadline(self, fn: Fn) -> Fn:
@@ -368,6 +375,10 @@ class Circuitry(Contender):
         policies = importlib.import_module("circuitry.policies")
         settings = {"backoff": policies.Exponential(), "retry_after": policies.retry_after_header}
         guarded: Fn = self.lib.circuit(**settings)(fn)
+        return guarded
+
+    def with_check(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(health_check=lambda: None)(fn)
         return guarded
 
     def with_deadline(self, fn: Fn) -> Fn:

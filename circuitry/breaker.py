@@ -24,15 +24,17 @@ from collections.abc import Callable
 from time import time as unix_seconds
 from typing import cast
 
-from circuitry import machine
+from circuitry import machine, probing
+from circuitry.checking import see_to_check
 from circuitry.config import CircuitBreakerConfig, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
-from circuitry.judging import Judge
+from circuitry.judging import CONDEMNED, Condemned, Judge, describe
 from circuitry.locked import LockedCircuit
 from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.probing import Admit
 from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.throttling import chance
 
@@ -44,17 +46,6 @@ OPEN = CircuitState.OPEN
 #: The logger's own memory of which levels are enabled: half the price of asking it. Any change of
 #: the logging set-up empties it, and where it is missing or empty the logger is asked.
 _known_levels: dict[int, bool] = getattr(logger, "_cache", {})
-
-
-class Condemned:
-    """The judge of what is known to be a failure."""
-
-    def error(self, error: BaseException | None) -> Outcome:
-        """It is."""
-        return FAILURE
-
-
-CONDEMNED = Condemned()
 
 
 class Breaker(LockedCircuit):
@@ -116,8 +107,8 @@ class Breaker(LockedCircuit):
             verdict = self._decide(await self._gate.ask_async())
         return self._admitted(verdict)
 
-    def _decide(self, leave: Leave | None = None) -> Admission | Rejection | None:
-        """The machine's verdict; None if the gate has to be asked first.
+    def _decide(self, leave: Leave | None = None, admit: Admit | None = None) -> Admission | Rejection | None:
+        """The machine's verdict, or that of `admit`; None if the gate has to be asked first.
 
         A verdict that changes nothing, as every rejection, needs no lock.
         """
@@ -130,12 +121,14 @@ class Breaker(LockedCircuit):
         if circuit.full_at:
             circuit = self._ramping(now)
         lot = chance() if limits.ramp_up else 1.0
+        if admit is None:
+            admit = machine.admit if limits.check_interval is None else probing.admit
         if leave is None:
             if not self._dropped:
-                after, verdict = machine.admit(circuit, limits, now, lot)
+                after, verdict = admit(circuit, limits, now, lot)
                 if after is circuit:
                     return verdict
-            if self._gate.governs:
+            if self._gate.governs and admit is not probing.admit:
                 return None
         elif not leave.granted:
             return machine.refuse(circuit, leave.retry_after)
@@ -143,7 +136,7 @@ class Breaker(LockedCircuit):
             limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
-            after, verdict = machine.admit(self._circuit, limits, now, lot)
+            after, verdict = admit(self._circuit, limits, now, lot)
             self._become(after)
         if leave is not None:
             leave.used_by(verdict) if isinstance(verdict, Probe) else leave.give_back()
@@ -153,6 +146,7 @@ class Breaker(LockedCircuit):
     def _admitted(self, verdict: Admission | Rejection | None) -> Admission:
         if verdict is WAIVED:
             self.totals.shadow_rejected.add()
+            self._see_to_check()
         elif isinstance(verdict, Rejection):
             if self._panic is None or not self._panic.lets_through(verdict.state):
                 raise self._rejected(verdict)
@@ -164,11 +158,17 @@ class Breaker(LockedCircuit):
     def _rejected(self, rejection: Rejection) -> CircuitOpenError:
         """Count a rejection, and make the exception for it."""
         self.totals.rejected.add()
+        self._see_to_check()
         state, retry_after, cause = rejection
         if self._on_rejection:
             self._on_rejection.tell(RejectionEvent(self.name, state, retry_after))
         kind = TooManyCallsError if state is CircuitState.HALF_OPEN else CircuitOpenError
         return kind(self.name, state, retry_after, cause)
+
+    def _see_to_check(self) -> None:
+        """A call was turned down, or the circuit may have opened: see that its health check runs, if any."""
+        if self.limits.check_interval is not None:
+            see_to_check(self)
 
     # -- Outcomes: recording one never waits ---------------------------------------------------
 
@@ -299,6 +299,7 @@ class Breaker(LockedCircuit):
         if self._gate is not LOCAL:
             self._gate.tell(admission, outcome, cause, wait)
         self._announce()
+        self._see_to_check()
 
     def _describe(self, error: BaseException | None) -> str:
         """What `last_failure` says of an error. Runs the user's code, so never under the lock."""
@@ -316,6 +317,12 @@ class Breaker(LockedCircuit):
     def state(self) -> CircuitState:
         """The effective state. `open` stays `open` past its deadline until somebody calls."""
         return self._current().state
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether its health check is at work: it waits for its turn, or is being asked."""
+        run = self._run
+        return run is not None and not run.is_over
 
     @property
     def is_as_new(self) -> bool:
@@ -370,7 +377,7 @@ class Breaker(LockedCircuit):
                 fallbacks=totals.fallbacks.read(),
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
-                retry_after=machine.retry_after(circuit, limits, now),
+                retry_after=probing.retry_after(circuit, limits, now),
                 shed_share=machine.shed_share(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
@@ -381,10 +388,3 @@ class Breaker(LockedCircuit):
             )
         self._announce()
         return snapshot
-
-
-def describe(error: BaseException) -> str:
-    """An error as text: `"TimeoutError: read timed out"`."""
-    text = str(error)
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NoReturn, cast
 
 from circuitry.errors import ConfigurationError
-from circuitry.kinds import is_async
+from circuitry.kinds import Kind, is_async, kind_of, takes
 
 
 def refuse(name: str, value: object, allowed: str) -> NoReturn:
@@ -157,6 +157,32 @@ def check_predicate(name: str, value: object) -> None:
         refuse(name, value, "a callable")
     if is_async(value):
         refuse(name, value, "a plain function: nobody would await an async one")
+
+
+def check_health_check(check: object) -> None:
+    """A function of the user's that is asked whether the dependency is back; or None.
+
+    Raises:
+        ConfigurationError: it can't be called, or that would tell nothing.
+    """
+    if check is None:
+        return
+    if not callable(check) or isinstance(check, type):
+        refuse("health_check", check, "a function, sync or async")
+    if kind_of(check) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        refuse("health_check", check, "a function that returns: to call a generator function runs nothing")
+    if not takes(check) and not takes(check, None):
+        refuse("health_check", check, "a function without arguments or, in a family, of the key alone")
+
+
+def check_asked(check: Callable[..., object] | None, *key: object) -> None:
+    """Refuse a health check that can't be asked as it will be: in a family with the key, else with nothing.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    if check is not None and not takes(check, *key):
+        refuse("health_check", check, "a function of the key" if key else "a function without arguments")
 
 
 def check_errors(name: str, value: object) -> object:

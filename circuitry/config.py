@@ -7,6 +7,7 @@ are constructors and, under the same names, entries of `PRESETS`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -15,11 +16,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 from circuitry.checks import (
+    check_asked,
     check_choice,
     check_count,
     check_errors,
     check_fields,
     check_flag,
+    check_health_check,
     check_predicate,
     check_seconds,
     shown,
@@ -37,6 +40,8 @@ logger.addHandler(logging.NullHandler())
 Seconds: TypeAlias = float | timedelta
 #: Exception types, or a predicate of the exception.
 Errors: TypeAlias = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], object]
+#: Asked whether the dependency is back, sync or async. In a family it is given the key.
+HealthCheck: TypeAlias = Callable[..., object]
 
 INITIAL_STATES = tuple(state.value for state in ADMINISTRATIVE.values())
 
@@ -69,6 +74,10 @@ class CircuitBreakerConfig:
             tenth to all, once the circuit has closed by its probes. None is at once.
         probe_timeout: seconds (or a `timedelta`), > 0, after which a probe without a result
             loses its slot; None means as long as `timeout_duration`.
+        health_check: a function, sync or async, that is asked in the background while the circuit isn't
+            closed, in place of users' calls: False, or an exception, is a failure. In a family it is given
+            the key.
+        health_check_interval: seconds (or a `timedelta`), > 0, between two checks.
         initial_state: "closed", "shadow", "disabled" or "forced_open".
         quorum: in a fleet, so many processes must have failed for the circuit to open for all, >= 1;
             None means as many as its store says.
@@ -100,6 +109,8 @@ class CircuitBreakerConfig:
     half_open_max_calls: int = 3
     ramp_up: Seconds | None = None
     probe_timeout: Seconds | None = None
+    health_check: HealthCheck | None = None
+    health_check_interval: Seconds = 1.0
     initial_state: str = "closed"
     quorum: int | None = None
     latency: bool = False
@@ -131,6 +142,11 @@ class CircuitBreakerConfig:
         probe_timeout = timeout
         if self.probe_timeout is not None:
             probe_timeout = self._settle("probe_timeout", check_seconds("probe_timeout", self.probe_timeout))
+        check_health_check(self.health_check)
+        interval = check_seconds("health_check_interval", self.health_check_interval)
+        self._settle("health_check_interval", interval)
+        if self.health_check is None and "health_check_interval" in self._named:
+            _disagree("health_check_interval", interval, "health_check", None, "there is nothing to ask")
         check_choice("initial_state", self.initial_state, INITIAL_STATES)
         if self.quorum is not None:
             check_count("quorum", self.quorum)
@@ -156,7 +172,8 @@ class CircuitBreakerConfig:
             streak, policy = rule.threshold, None
         numbers = (streak, self.success_threshold, timeout, self.half_open_max_calls, probe_timeout)
         ramp_up = cast("float | None", self.ramp_up) or 0.0
-        self._settle("limits", Limits(*numbers, policy, ramp_up=ramp_up))
+        check_interval = None if self.health_check is None else interval
+        self._settle("limits", Limits(*numbers, policy, ramp_up=ramp_up, check_interval=check_interval))
 
     def _rule(self) -> Rule | None:
         """What `trip`, or the settings that spell it out, come to."""
@@ -197,15 +214,32 @@ class CircuitBreakerConfig:
         kept = {name: getattr(self, name) for name in self._named}
         for name in _overruled(settings, kept):
             kept.pop(name, None)
+        if "health_check" in settings and settings["health_check"] is None:
+            kept.pop("health_check_interval", None)
         config = CircuitBreakerConfig(**{**kept, **settings})
         config.__dict__["_ordered"] = self._ordered
         return config
 
     def ordered(self, **settings: Any) -> CircuitBreakerConfig:
-        """The same, where operators say so."""
+        """The same, where operators say so: how often a check is asked, if there is one."""
+        if self.health_check is None:
+            settings.pop("health_check_interval", None)
         config = self.replace(**settings)
         config.__dict__["_ordered"] |= settings.keys()
         return config
+
+    def of_member(self, *key: object) -> CircuitBreakerConfig:
+        """What a member of a family goes by: its check is given the key. Without a key, users' calls probe.
+
+        Raises:
+            ConfigurationError: the check can't be called so.
+        """
+        if self.health_check is None:
+            return self
+        if not key:
+            return self.replace(health_check=None)
+        check_asked(self.health_check, *key)
+        return self.replace(health_check=functools.partial(self.health_check, *key))
 
     @property
     def coded_call_timeout(self) -> Seconds | None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from circuitry.breaker import CONDEMNED, Condemned
 from circuitry.config import CircuitBreakerConfig, Seconds
 from circuitry.fallback import MISSING, Missing
-from circuitry.judging import Judge
+from circuitry.judging import CONDEMNED, Condemned, Judge
 from circuitry.kinds import Kind
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
-from circuitry.checks import check_fields, refuse
+from circuitry.checks import check_asked, check_fields, refuse
 from circuitry.config import DEFAULT, CircuitBreakerConfig
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
@@ -60,6 +60,7 @@ class CircuitBreaker(Breaker, metaclass=BlockType):
         if not callable(clock):
             refuse("clock", clock, "a callable that returns monotonic seconds")
         super().__init__(name, config_of(given) or DEFAULT, clock)
+        check_asked(self.config.health_check)
         store = settings.get("store")
         self.store = None
         if store is not None:

@@ -32,7 +32,7 @@ class CircuitFamily(LockHolder):
         self,
         name: str,
         config: CircuitBreakerConfig,
-        make: Callable[[str], CircuitBreaker],
+        make: Callable[..., CircuitBreaker],
         max_keys: int = MAX_KEYS,
         max_open_fraction: float | None = None,
         taken: Callable[[str], bool] = lambda _: False,
@@ -84,17 +84,19 @@ class CircuitFamily(LockHolder):
             if breaker is None and len(self._members) >= self.max_keys:
                 evicted = self._evict()
                 if evicted is None:
-                    breaker = self._shared = self._shared or self._member(f"{self.name}[*]")
+                    breaker = self._shared = self._shared or self._member(
+                        f"{self.name}[*]"
+                    )  # which has no key
             if breaker is None:
-                breaker = self._members[key] = self._member(self._free(text))
+                breaker = self._members[key] = self._member(self._free(text), key)
                 breaker.used = self._tick()
                 self._names.add(breaker.name)
                 heapq.heappush(self._uses, (breaker.used, key))
         self._panic._announce()  # one more member may have ended a panic
         return breaker
 
-    def _member(self, name: str) -> CircuitBreaker:
-        breaker = self._make(name)
+    def _member(self, name: str, *key: Hashable) -> CircuitBreaker:
+        breaker = self._make(name, *key)
         breaker._panic = self._panic.member()
         return breaker
 
@@ -166,6 +168,13 @@ class CircuitFamily(LockHolder):
             TypeError: the listener isn't callable, or async.
         """
         return self._panic.listen(listener)
+
+    def _keyed(self) -> list[tuple[CircuitBreaker, tuple[Hashable, ...]]]:
+        """The same with their keys; the one for surplus keys has none."""
+        keyed: list[tuple[CircuitBreaker, tuple[Hashable, ...]]]
+        with self._lock:
+            keyed = [(breaker, (key,)) for key, breaker in self._members.items()]
+        return keyed if self._shared is None else [*keyed, (self._shared, ())]
 
     def metrics(self) -> dict[str, CircuitBreakerMetrics]:
         """A snapshot of each member, by its name."""

@@ -86,3 +86,21 @@ def _matcher(name: str, errors: Errors | None) -> Callable[[BaseException], bool
 
 def _is_one_of(types: tuple[type[BaseException], ...], error: BaseException) -> bool:
     return isinstance(error, types)
+
+
+class Condemned:
+    """The judge of what is known to be a failure."""
+
+    def error(self, error: BaseException | None) -> Outcome:
+        """It is."""
+        return Outcome.FAILURE
+
+
+CONDEMNED = Condemned()
+
+
+def describe(error: BaseException) -> str:
+    """An error as text: `"TimeoutError: read timed out"`."""
+    text = str(error)
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

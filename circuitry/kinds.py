@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable
 from enum import Enum
 from types import CodeType
 from typing import Any
@@ -40,6 +41,19 @@ def _is_awaited(generator: object) -> bool:
 def is_async(fn: object) -> bool:
     """Whether its result has to be awaited."""
     return kind_of(fn) in (Kind.COROUTINE, Kind.ASYNC_GENERATOR)
+
+
+def takes(fn: Callable[..., object], *args: object) -> bool:
+    """Whether it can be called so; yes, where that can't be told."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*args)
+    except TypeError:
+        return False
+    return True
 
 
 def check_guardable(fn: object) -> None:

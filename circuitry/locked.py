@@ -20,7 +20,7 @@ from time import time as unix_seconds
 from typing import TYPE_CHECKING, Any
 
 from circuitry import machine
-from circuitry.checks import check_name
+from circuitry.checks import check_asked, check_name
 from circuitry.config import CircuitBreakerConfig, check_changeable
 from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
@@ -33,6 +33,7 @@ from circuitry.stopwatch import Stopwatch
 from circuitry.windows import Admitting, Evidence
 
 if TYPE_CHECKING:
+    from circuitry.checking import Run
     from circuitry.panic import Barrier, Member
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
@@ -49,6 +50,7 @@ class LockedCircuit(Listening):
         "_dropped",
         "_gate",
         "_panic",
+        "_run",
         "_stopwatch",
         "_untold",
         "config",
@@ -80,6 +82,7 @@ class LockedCircuit(Listening):
         self._stopwatch = self._stopwatch_for(config)
         self._gate: Gate = LOCAL
         self._panic = None
+        self._run: Run | None = None  # the health check at work
         self._dropped: deque[tuple[Probe, Outcome]] = deque()
         self._untold: deque[tuple[Admission, Outcome]] = deque()  # what the gate hasn't heard of
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
@@ -276,6 +279,7 @@ class LockedCircuit(Listening):
             ConfigurationError: a setting isn't allowed, and nothing has changed.
         """
         check_changeable(settings)
+        check_asked(settings.get("health_check"))
         before = self.config
         while not self._configure(before.replace(**settings), before):
             before = self.config  # somebody else has changed it meanwhile
@@ -322,6 +326,7 @@ class LockedCircuit(Listening):
 
     def _rearm(self) -> None:
         super()._rearm()
+        self._run = None
         self._gate.rearm()
         self._show(self._circuit)
 

@@ -47,6 +47,7 @@ KEYS = (
     "half_open_max_calls",
     "ramp_up",
     "probe_timeout",
+    "health_check_interval",
     "initial_state",
     "quorum",
     "latency",
@@ -62,6 +63,9 @@ _BESIDE = {
     "slow_call_duration": 1e-9,
     "window": within(60.0),
 }
+
+#: What settings are checked on: it has something to ask at an interval, as the code may have.
+_ANY = DEFAULT.replace(health_check=lambda: None)
 
 Table = Mapping[str, Any]
 
@@ -170,7 +174,7 @@ def _check(table: Table, where: str) -> None:
     """Refuse what can't be said, whatever the code says; where it needs a setting beside it, there is one."""
     _in_place(where, check_fields, table, KEYS)
     beside: Table = {} if table.keys().isdisjoint(SPELLED) else _BESIDE
-    _in_place(where, overridden, DEFAULT, [{**beside, **table}])
+    _in_place(where, overridden, _ANY, [{**beside, **table}])
 
 
 def _in_place(where: str, check: Callable[..., object], *args: object) -> None:

@@ -6,11 +6,11 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from circuitry import operator
-from circuitry.checks import check_fields, check_name, refuse, shown
+from circuitry.checks import check_asked, check_fields, check_name, refuse, shown
 from circuitry.config import DEFAULT, FIELDS, PRESETS, CircuitBreakerConfig, check_changeable
 from circuitry.errors import ConfigurationError
 from circuitry.faces import CircuitBreaker
@@ -218,20 +218,23 @@ class CircuitRegistry(LockHolder):
         entry.given = given
         return changes
 
-    def _make_breaker(self, name: str, given: Given, *families: str) -> CircuitBreaker:
-        config = self._resolved(given, *families, name)
+    def _make_breaker(self, name: str, given: Given) -> CircuitBreaker:
+        return self._made(name, given, self._resolved(given, name))
+
+    def _made(self, name: str, given: Given, config: CircuitBreakerConfig) -> CircuitBreaker:
         breaker = CircuitBreaker(name, config, clock=given.get("clock", time.monotonic))
         breaker._join(self._store_of(given))  # begins when it is first used: nothing starts at decoration
         return breaker
 
     def _make_family(self, name: str, given: Given) -> CircuitFamily:
         config = self._resolved(given, name)
+        check_asked(config.health_check, name)
         family: CircuitFamily
 
-        def make(member: str) -> CircuitBreaker:
+        def make(member: str, *key: Hashable) -> CircuitBreaker:
             entry = self._entries.get(name)
             now = entry.now if entry is not None and entry.circuit is family else given
-            return self._make_breaker(member, now, name)
+            return self._made(member, now, self._resolved(now, name, member).of_member(*key))
 
         bounds = (given.get("max_keys", MAX_KEYS), given.get("max_open_fraction"))
         family = CircuitFamily(name, config, make, *bounds, taken=self._entries.__contains__)
@@ -336,17 +339,22 @@ class CircuitRegistry(LockHolder):
     def _changes(self, entry: Entry, file: operator.SettingsFile) -> Iterator[Change]:
         """What to tell a circuit, and what a family and its members."""
         circuit, given = entry.circuit, entry.now
-        members: Iterable[CircuitBreaker]
-        families: tuple[str, ...] = ()
+        config = self._resolved(given, circuit.name, file=file)
         if isinstance(circuit, CircuitFamily):
-            members, families = circuit, (circuit.name,)
-            yield functools.partial(circuit._configure, self._resolved(given, circuit.name, file=file))
+            check_asked(config.health_check, circuit.name)
+            yield functools.partial(circuit._configure, config)
+            for breaker, key in circuit._keyed():
+                config = self._resolved(given, circuit.name, breaker.name, file=file).of_member(*key)
+                yield from self._changes_of(breaker, config, given, file)
         else:
-            members = (circuit,)
-        for breaker in members:
-            config = self._resolved(given, *families, breaker.name, file=file)
-            yield functools.partial(breaker._configure, config)
-            yield functools.partial(breaker._join, self._store_of(given, file))
+            check_asked(config.health_check)
+            yield from self._changes_of(circuit, config, given, file)
+
+    def _changes_of(
+        self, breaker: CircuitBreaker, config: CircuitBreakerConfig, given: Given, file: operator.SettingsFile
+    ) -> Iterator[Change]:
+        yield functools.partial(breaker._configure, config)
+        yield functools.partial(breaker._join, self._store_of(given, file))
 
     # -- All of them -----------------------------------------------------------------------------------
 

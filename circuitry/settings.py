@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from circuitry.checks import check_count, check_fields, check_part, refuse, shown
-from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Seconds
+from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, HealthCheck, Seconds
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
 from circuitry.gate import Gate
@@ -47,6 +47,8 @@ class NumberSettings(TypedDict, total=False):
     half_open_max_calls: int
     ramp_up: Seconds | None
     probe_timeout: Seconds | None
+    health_check: HealthCheck | None
+    health_check_interval: Seconds
     initial_state: str
     quorum: int | None
     latency: bool

@@ -59,6 +59,7 @@ class Limits(NamedTuple):
     rule: TripRule | None = None
     clock: Callable[[], float] = _no_clock  # for a rule's evidence: the machine itself doesn't ask
     ramp_up: float = 0.0
+    check_interval: float | None = None  # a health check takes the probes, and is asked this often
 
 
 class Slot(NamedTuple):

@@ -35,10 +35,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
-    ("config", "events", "metrics", "gate", "blocks", "stopwatch"),  # said, told, counted, asked, left, timed
+    ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
+    ("probing", "stopwatch"),  # who probes; calls whose time is taken
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
     ("locked", "panic", "settings"),  # the circuit under its lock; a family's panic; the keywords, and whose
-    ("operator",),  # what operators say
+    ("operator", "checking"),  # what operators say; a health check at work
     ("breaker",),  # admission and outcomes
     ("deadline", "permit"),  # how long a call may take; leave to make one, as an object
     ("guards",),  # each kind of callable
@@ -90,6 +91,7 @@ BY_MODULE = {
 #: The pure ones know no clock, lock, thread or I/O.
 PURE = {
     "machine": {"typing", "circuitry.states", "circuitry.windows"},
+    "probing": {"collections.abc", "typing", "circuitry", "circuitry.machine", "circuitry.states"},
     "states": {"collections.abc", "enum", "typing", "circuitry.windows"},
     "windows": {"collections.abc", "itertools", "typing"},
 }

@@ -20,7 +20,6 @@ from circuitry.rates import RatesTogether
 from circuitry.redis.script import Command, Script, Subject
 from circuitry.redis.views import View
 from circuitry.sizes import Within
-from circuitry.throttling import Throttled
 from circuitry.tripping import Policy
 from circuitry.watches import Ruled
 from circuitry.windows import Evidence
@@ -85,7 +84,7 @@ class Pooling:
 
         Where the circuit has opened here alone, what it was opened by goes on to count in the fleet.
         """
-        if isinstance(evidence, Ruled) and not isinstance(evidence, Throttled):
+        if isinstance(evidence, Ruled):
             self._counted = Counted(evidence, epoch)
         elif evidence is not None:
             self._counted = None  # nothing that could be told is counted any more

@@ -34,7 +34,7 @@ ENGINE = {
     **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
     **{key: {"watch"} for key in ("Adaptive", "MinimumCalls", "SlowCallRate")},
     **{key: {"begin"} for key in ("Last", "Within")},
-    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
+    "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "of_member", "coded_call_timeout"},
 }
 
 

@@ -41,6 +41,7 @@ rules = st.builds(
     trip=st.none(),
     why=st.none(),
     ramp_up=st.just(0.0),
+    check_interval=st.none(),
 )
 initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
 durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])

@@ -193,6 +193,9 @@ class BreakerDriver:
         self.fleet = Fleet() if shared else None
         numbers = {**rules._asdict(), "trip": rule_of(rules), "ramp_up": rules.ramp_up or None}
         del numbers["failure_threshold" if rules.trip else "trip"], numbers["why"]
+        interval = numbers.pop("check_interval")
+        if interval is not None:
+            numbers |= {"health_check": lambda: None, "health_check_interval": interval}
         config = CircuitBreakerConfig(
             **numbers, initial_state=initial, exclude=ExcludedError, describe_failure=str
         )

@@ -41,16 +41,18 @@ class Rules(NamedTuple):
     trip: tuple[Any, ...] | None = None  # in place of the threshold: see `Story.holds`
     why: str | None = None  # that rule as text
     ramp_up: float = 0.0  # so long only a part of the calls is let through, after it has recovered
+    check_interval: float | None = None  # a health check takes the probes, and is asked this often
 
 
 # -- What can happen -----------------------------------------------------------------------------
 
 
 class Called(NamedTuple):
-    """Somebody asked to make a call. Calls are numbered as they come."""
+    """Somebody asked to make a call. Calls are numbered as they come, a health check's probes among them."""
 
     at: float
     lot: float = 1.0  # what was drawn for it: a small one is let through only where all are
+    by_check: bool = False
 
 
 class Ended(NamedTuple):
@@ -107,6 +109,7 @@ class Call:
 
     at: float
     stay: Stay
+    by_check: bool = False  # nobody's call: a health check's probe
     waived: bool = False  # only a shadow would have rejected it
     rejected: Rejected | None = None
     ended: bool = False
@@ -218,16 +221,22 @@ class Story:
             self.stay(here.mode, CLOSED, decided.reason, at, None, 0.0, of_fleet=True)
 
     def call(self, called: Called) -> None:
-        at = called.at
-        if self.here.judged is OPEN and at >= self.here.since + self.here.wait:
+        at, by_check = called.at, called.by_check
+        if by_check and self.here.judged is CLOSED:  # there is nothing to find out
+            self.calls.append(Call(at, self.here, by_check))
+            return
+        probes = by_check or self.rules.check_interval is None
+        if probes and self.here.judged is OPEN and at >= self.here.since + self.here.wait:
             self.go(HALF_OPEN, Reason.TIMED_OUT, at, self.here.cause)
         is_early = called.lot < self.ramp_sheds(at)
         if not is_early and self.find_slow(at) and self.holds(self.rules.trip, at):
             self.go(OPEN, Reason.TRIPPED, at, self.rules.why)
-        call = Call(at, self.here)
+        call = Call(at, self.here, by_check)
         self.calls.append(call)
-        if not is_early and self.lets_through(at, called.lot):
+        if not is_early and (probes or self.here.judged is CLOSED) and self.lets_through(at, called.lot):
             self.here.admitted.append(call)
+        elif by_check:
+            pass  # nobody is told
         elif self.here.order is SHADOW:
             call.waived = True
         else:
@@ -244,7 +253,8 @@ class Story:
     def end(self, ended: Ended) -> None:
         call = self.calls[ended.call]
         call.ended = True
-        self.ends.append(ended.outcome)
+        if not call.by_check:
+            self.ends.append(ended.outcome)
         here = self.here
         if call.waived or call.stay is not here or here.order is DISABLED:
             return
@@ -368,8 +378,12 @@ class Story:
         here = self.here
         if here.order is not None:
             return self.rules.timeout_duration if here.order is FORCED_OPEN else 0.0
+        if here.judged is OPEN and here.since + here.wait > now:
+            return here.since + here.wait - now
+        if here.judged is not CLOSED and self.rules.check_interval is not None:
+            return self.rules.check_interval
         if here.judged is OPEN:
-            return max(0.0, here.since + here.wait - now)
+            return 0.0
         holding = self.holding(now)
         if here.judged is CLOSED or len(holding) < self.rules.half_open_max_calls:
             return 0.0
@@ -458,6 +472,13 @@ class Reference:
         self.history.append(Called(self.now, lot))
         calls = self.story().calls
         return len(calls) - 1, calls[-1].rejected
+
+    def check(self) -> int | None:
+        """The number of a health check's probe; None if there is none to be had."""
+        self.history.append(Called(self.now, by_check=True))
+        story = self.story()
+        is_out = any(call is story.calls[-1] for call in story.here.admitted)
+        return len(story.calls) - 1 if is_out else None
 
     def end(self, call: int, outcome: Outcome, cause: str | None = None) -> None:
         self.history.append(Ended(self.now, call, outcome, cause if outcome is FAILURE else None))

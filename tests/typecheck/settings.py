@@ -18,6 +18,10 @@ def predicate(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
+async def ping() -> bool:
+    return True
+
+
 def shard(title: str) -> str:
     return title[0]
 
@@ -39,6 +43,9 @@ circuit("x", fallback=spare, fallback_on=(OSError, ValueError))
 circuit("x", fallback_value=None)
 circuit("x", key=shard, max_keys=10)
 circuit("x", clock=time.monotonic, store=None)
+circuit("x", health_check=lambda: True, health_check_interval=timedelta(seconds=5))
+circuit("x", health_check=ping)
+circuit("x", key=shard, health_check=shard, health_check_interval=0.5)
 circuit(failure_threshold=3)
 
 assert_type(CircuitBreaker("x"), CircuitBreaker)
@@ -58,6 +65,7 @@ circuit("x", failure_threshold="3")  # type: ignore[call-overload]  # pyright: i
 circuit("x", timeout_duration="30")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 circuit("x", exclude=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 circuit("x", fallback="spare")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+circuit("x", health_check="ping")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 circuit("x", key="platform")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 circuit("x", CircuitBreakerConfig())  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 circuit(spare, failure_threshold=3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
