@@ -13,10 +13,10 @@ from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent, Transi
 from circuitry.faces import CircuitBreaker
 from circuitry.family import CircuitFamily
 from circuitry.last_good import last_good
-from circuitry.machine import CircuitState
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.permit import Permit
 from circuitry.registry import CircuitRegistry, registry
+from circuitry.states import CircuitState
 
 __version__ = "0.1.0"
 

@@ -25,13 +25,15 @@ from time import time as unix_seconds
 from typing import cast
 
 from circuitry import machine
-from circuitry.config import CircuitBreakerConfig, Judge, logger
+from circuitry.config import CircuitBreakerConfig, logger
 from circuitry.errors import CircuitOpenError, TooManyCallsError
 from circuitry.events import FailureEvent, FallbackEvent, RejectionEvent
 from circuitry.gate import LOCAL, Leave
+from circuitry.judging import Judge
 from circuitry.locked import LockedCircuit
-from circuitry.machine import WAIVED, Admission, Circuit, CircuitState, Limits, Outcome, Probe, Rejection
+from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
+from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
 from circuitry.watches import Flight
 
 DEBUG = 10
@@ -351,6 +353,7 @@ class Breaker(LockedCircuit):
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
                 retry_after=machine.retry_after(circuit, limits, now),
+                shed_share=circuit.evidence.shed_share if circuit.evidence is not None else 0.0,
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",

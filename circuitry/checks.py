@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import is_async
@@ -104,11 +104,15 @@ def check_number(name: str, value: object, least: float, most: float = math.inf)
         ConfigurationError: it isn't.
     """
     allowed = f"a number >= {least:g}" + (f" and <= {most:g}" if most < math.inf else " and finite")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         refuse(name, value, allowed)
-    if not least <= value <= most:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (least <= number <= most and number < math.inf):
         refuse(name, value, allowed)
-    return float(value)
+    return number
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -133,3 +137,23 @@ def check_predicate(name: str, value: object) -> None:
         refuse(name, value, "a callable")
     if is_async(value):
         refuse(name, value, "a plain function: nobody would await an async one")
+
+
+def check_errors(name: str, value: object) -> object:
+    """Exception types as a tuple; a predicate of them, or None, as it is.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if value is None:
+        return None
+    given: object = value
+    types: tuple[object, ...] = (value,)
+    if isinstance(value, Iterable) and not isinstance(value, (str, type)):
+        types = tuple(cast("Iterable[object]", value))
+    elif callable(value) and not isinstance(value, type):
+        check_predicate(name, value)
+        return value
+    if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
+        refuse(name, given, "an exception type, several of them, or a predicate of the exception")
+    return types

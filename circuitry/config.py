@@ -7,7 +7,6 @@ are constructors and, under the same names, entries of `PRESETS`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -18,15 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 from circuitry.checks import (
     check_choice,
     check_count,
+    check_errors,
     check_fields,
     check_predicate,
     check_seconds,
-    refuse,
     shown,
 )
 from circuitry.errors import ConfigurationError
-from circuitry.machine import ADMINISTRATIVE, Limits, Outcome
-from circuitry.policies import ConsecutiveFailures, Last, Rule, SlowCallRate, Within
+from circuitry.machine import ADMINISTRATIVE
+from circuitry.policies import Adaptive, ConsecutiveFailures, Last, Rule, SlowCallRate, Within
+from circuitry.states import Limits
 from circuitry.tripping import Policy, check_rule, rule_of, rules_in
 from circuitry.waiting import LONGEST_HINT, Backoff, Hint, asked_for_seconds
 
@@ -130,7 +130,7 @@ class CircuitBreakerConfig:
             check_count("quorum", self.quorum)
         check_choice("exclude_as", self.exclude_as, ("ignored", "success"))
         for name in ("include", "exclude"):
-            self._settle(name, _errors(name, getattr(self, name)))
+            self._settle(name, check_errors(name, getattr(self, name)))
         for name in ("failure_if", "describe_failure", "backoff", "retry_after"):
             check_predicate(name, getattr(self, name))
         for name in ("slow_call_duration", "call_timeout"):
@@ -141,6 +141,9 @@ class CircuitBreakerConfig:
         for part in rules_in(rule) if rule is not None else ():
             if isinstance(part, SlowCallRate) and part.limit > (call_timeout or math.inf):
                 _disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
+        for name in OF_OPEN if isinstance(rule, Adaptive) else ():
+            if getattr(self, name) is not None:
+                _disagree("trip", rule, name, getattr(self, name), "it never opens the circuit")
         streak, policy = self.failure_threshold, None if rule is None else Policy(rule, shown(rule))
         if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
             streak, policy = rule.threshold, None
@@ -251,6 +254,9 @@ SPELLED = (
     "minimum_calls",
 )
 
+#: What only matters to a circuit that opens, and has no default.
+OF_OPEN = ("backoff", "retry_after")
+
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
 }
@@ -267,57 +273,6 @@ def check_changeable(settings: Iterable[str]) -> None:
         raise ConfigurationError("failure_if can't be changed: what is decorated goes by it already")
 
 
-class Judge:
-    """What counts as a failure: of exceptions, and of returned values.
-
-    A predicate that raises is logged and answers "no".
-    """
-
-    __slots__ = ("_exclude", "_excluded", "_failure_if", "_include", "judges_results")
-
-    def __init__(self, config: CircuitBreakerConfig) -> None:
-        self._include = _matcher("include", config.include)
-        self._exclude = _matcher("exclude", config.exclude)
-        self._excluded = Outcome(config.exclude_as)
-        self._failure_if = config.failure_if
-        self.judges_results = config.failure_if is not None
-
-    @classmethod
-    def of(cls, config: CircuitBreakerConfig) -> Judge | None:
-        """The judge that a configuration asks for; None if every `Exception` is a failure."""
-        asked = (config.include, config.exclude, config.failure_if)
-        return cls(config) if any(setting is not None for setting in asked) else None
-
-    def error(self, error: BaseException | None) -> Outcome:
-        """How a call that raised `error` ended.
-
-        What is no `Exception` (Ctrl-C, cancellation) is ignored, always. A group is excluded if
-        all its leaves are.
-        """
-        if not isinstance(error, Exception):
-            return Outcome.IGNORED
-        return self._excluded if self._is_excluded(error) else Outcome.FAILURE
-
-    def _is_excluded(self, error: BaseException) -> bool:
-        if self._exclude is not None and self._exclude(error):
-            return True
-        if self._include is not None and self._include(error):
-            return False
-        if isinstance(error, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", error)
-            return all(self._is_excluded(leaf) for leaf in group.exceptions)
-        return self._include is not None
-
-    def result_failed(self, result: object) -> bool:
-        """Whether a returned value is a failure."""
-        return self._failure_if is not None and _asked("failure_if", self._failure_if, result)
-
-
-def result_test(judge: Judge | None) -> Callable[[object], bool] | None:
-    """What returned values are tested by, if at all."""
-    return judge.result_failed if judge is not None and judge.judges_results else None
-
-
 def _overruled(settings: Iterable[str], kept: Iterable[str]) -> tuple[str, ...]:
     """Which of the settings that say when to trip are void, once `settings` are said beside `kept`."""
     if "trip" in settings:
@@ -329,47 +284,6 @@ def _overruled(settings: Iterable[str], kept: Iterable[str]) -> tuple[str, ...]:
 
 def _disagree(name: str, value: object, other: str, other_value: object, why: str) -> NoReturn:
     raise ConfigurationError(f"{name}={shown(value)} and {other}={shown(other_value)} disagree: {why}")
-
-
-def _asked(name: str, predicate: Callable[[Any], object], value: object) -> bool:
-    try:
-        return bool(predicate(value))
-    except Exception:
-        logger.exception("the predicate %s=%r raised; taken as no", name, predicate)
-        return False
-
-
-def _matcher(name: str, errors: Errors | None) -> Callable[[BaseException], bool] | None:
-    if errors is None:
-        return None
-    matches: Callable[[BaseException], object]
-    if isinstance(errors, tuple):
-        types = cast("tuple[type[BaseException], ...]", errors)
-        matches = functools.partial(_is_one_of, types)
-    else:
-        matches = cast("Callable[[BaseException], object]", errors)
-    return functools.partial(_asked, name, matches)
-
-
-def _is_one_of(types: tuple[type[BaseException], ...], error: BaseException) -> bool:
-    return isinstance(error, types)
-
-
-def _errors(name: str, value: object) -> object:
-    """Exception types as a tuple, a predicate as it is."""
-    if value is None:
-        return None
-    given: object = value
-    allowed = "an exception type, several of them, or a predicate of the exception"
-    types: tuple[object, ...] = (value,)
-    if isinstance(value, Iterable) and not isinstance(value, (str, type)):
-        types = tuple(cast("Iterable[object]", value))
-    elif callable(value) and not isinstance(value, type):
-        check_predicate(name, value)
-        return value
-    if not types or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in types):
-        refuse(name, given, allowed)
-    return types
 
 
 DEFAULT = CircuitBreakerConfig()

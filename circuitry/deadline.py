@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from circuitry.breaker import CONDEMNED, Condemned
-from circuitry.config import CircuitBreakerConfig, Judge, Seconds
+from circuitry.config import CircuitBreakerConfig, Seconds
 from circuitry.fallback import MISSING, Missing
+from circuitry.judging import Judge
 from circuitry.kinds import Kind
 
 

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from circuitry.blocks import Blocks, BlockType
-from circuitry.config import DEFAULT, Judge, result_test
+from circuitry.config import DEFAULT
 from circuitry.deadline import check_deadline
 from circuitry.decorate import F, decorate, name_of, under
 from circuitry.errors import ConfigurationError
@@ -15,6 +15,7 @@ from circuitry.faces import CircuitBreaker
 from circuitry.fallback import MISSING
 from circuitry.family import CircuitFamily
 from circuitry.guards import Terms, check_guard
+from circuitry.judging import Judge, result_test
 from circuitry.kinds import kind_of
 from circuitry.machine import Admission
 from circuitry.registry import registry

@@ -20,8 +20,9 @@ class ConfigurationError(CircuitBreakerError, ValueError):
 class CircuitOpenError(CircuitBreakerError):
     """The circuit rejected the call: the protected function was not run.
 
-    Raised by `open`, `half_open` (as `TooManyCallsError`) and `forced_open` circuits. A new
-    object for each rejection; it pickles unchanged.
+    Raised by `open`, `half_open` (as `TooManyCallsError`) and `forced_open` circuits, and by
+    `closed` ones that shed a share of their calls. A new object for each rejection; it pickles
+    unchanged.
 
     Args:
         circuit_name: the circuit that rejected.
@@ -45,7 +46,8 @@ class CircuitOpenError(CircuitBreakerError):
     @property
     def retry_after(self) -> float:
         """Seconds, >= 0: until the deadline of an open circuit, until the first probe's slot
-        can lapse in half_open, and `timeout_duration` as a hint when the circuit is forced.
+        can lapse in half_open, and `timeout_duration` as a hint when the circuit is forced. 0
+        where a closed circuit sheds calls: the next may be admitted.
         """
         return self.args[2]
 
@@ -55,6 +57,8 @@ class CircuitOpenError(CircuitBreakerError):
         return self.args[3]
 
     def __str__(self) -> str:
+        if self.state == "closed":
+            return f"circuit {self.circuit_name!r} is closed and sheds a share of its calls: this was one"
         cause = f"; last failure: {self.last_failure}" if self.last_failure else ""
         return f"circuit {self.circuit_name!r} is {self.state}, retry after {self.retry_after:.3g} s{cause}"
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple, Protocol
 
 from circuitry.kinds import is_async
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 logger = logging.getLogger("circuitry")
 

@@ -11,11 +11,12 @@ from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 from circuitry.blocks import Blocks, BlockType, Held, Nested, frame_of
 from circuitry.breaker import Breaker
 from circuitry.checks import check_fields, refuse
-from circuitry.config import DEFAULT, CircuitBreakerConfig, Judge, result_test
+from circuitry.config import DEFAULT, CircuitBreakerConfig
 from circuitry.decorate import F, decorate
 from circuitry.fallback import Fallback
 from circuitry.gate import LOCAL
 from circuitry.guards import Terms, guard
+from circuitry.judging import Judge, result_test
 from circuitry.machine import Admission
 from circuitry.permit import Permit
 from circuitry.settings import BREAKER, BreakerSettings, Store, check_store, config_of, stand_in_of

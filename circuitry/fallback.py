@@ -9,7 +9,7 @@ from typing import Any, cast
 from circuitry.checks import shown
 from circuitry.errors import ConfigurationError
 from circuitry.kinds import kind_of
-from circuitry.machine import Outcome
+from circuitry.states import Outcome
 
 
 class Missing:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from circuitry.machine import Admission, FleetVerdict, Outcome, Probe, Reason
+    from circuitry.machine import Admission
+    from circuitry.states import FleetVerdict, Outcome, Probe, Reason
     from circuitry.windows import Evidence
 
 

@@ -25,10 +25,11 @@ from typing import Any, NamedTuple, TypeAlias
 import wrapt
 
 from circuitry.breaker import Breaker
-from circuitry.config import Judge, Seconds
+from circuitry.config import Seconds
 from circuitry.deadline import bounded, check_deadline, in_time, judge_for
 from circuitry.errors import CircuitOpenError
 from circuitry.fallback import MISSING, Fallback, Missing, each_of
+from circuitry.judging import Judge
 from circuitry.kinds import Kind, check_guardable, kind_of
 from circuitry.last_good import LastGood
 from circuitry.machine import Admission

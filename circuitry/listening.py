@@ -25,7 +25,7 @@ from circuitry.events import (
     check_listener,
 )
 from circuitry.forking import LockHolder
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 INFO, WARNING = 20, 30
 

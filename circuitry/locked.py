@@ -25,18 +25,9 @@ from circuitry.events import TransitionEvent
 from circuitry.forking import holders, rearm_after_fork
 from circuitry.gate import LOCAL, Gate
 from circuitry.listening import Listening
-from circuitry.machine import (
-    Admission,
-    Circuit,
-    CircuitState,
-    FleetVerdict,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-)
+from circuitry.machine import Admission, Circuit
 from circuitry.metrics import Totals
-from circuitry.watches import Timed
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
 from circuitry.windows import Admitting, Evidence
 
 #: Generations of circuits in tests: far from those of any other, and from each other.
@@ -94,8 +85,12 @@ class LockedCircuit(Listening):
         barrier = machine.barrier(circuit)
         if self._gate.asleep:
             evidence = None
-        elif evidence is not None and (self.config.call_timeout is not None or isinstance(evidence, Timed)):
-            enter, evidence = evidence.enter, None
+        elif evidence is not None:
+            enter = evidence.entrance
+            if enter is None and self.config.call_timeout is not None:
+                enter = evidence.enter
+            if enter is not None:
+                evidence = None
         self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
 
     def _sweep(self, now: float) -> None:

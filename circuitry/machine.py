@@ -18,44 +18,10 @@ House rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum, StrEnum
 from typing import NamedTuple, TypeAlias
 
-from circuitry.windows import Admitting, Evidence, Streak, TripRule, Unjudged
-
-
-class CircuitState(StrEnum):
-    """What a circuit does with a call."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    SHADOW = "shadow"
-
-
-class Reason(StrEnum):
-    """Why a circuit changed its state. A fleet has reasons of its own beside these."""
-
-    TRIPPED = "tripped"
-    TIMED_OUT = "timed_out"
-    RECOVERED = "recovered"
-    PROBE_FAILED = "probe_failed"
-    RESET = "reset"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    SHADOWED = "shadowed"
-
-
-class Outcome(Enum):
-    """How an admitted call ended."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    IGNORED = "ignored"
-
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason, Rejection, Slot
+from circuitry.windows import Admitting, Evidence, Streak, Unjudged
 
 #: What the circuit decides by itself.
 TRANSITIONS: dict[tuple[CircuitState, Reason], CircuitState] = {
@@ -74,73 +40,11 @@ ADMINISTRATIVE: dict[Reason, CircuitState] = {
 }
 
 
-def _no_clock() -> float:
-    """The clock of limits that no breaker has taken on yet."""
-    return 0.0
-
-
-class Limits(NamedTuple):
-    """What the steps go by; durations in seconds. `rule` is in place of `failure_threshold`."""
-
-    failure_threshold: int = 5
-    success_threshold: int = 3
-    timeout_duration: float = 30.0
-    half_open_max_calls: int = 3
-    probe_timeout: float = 30.0
-    rule: TripRule | None = None
-    clock: Callable[[], float] = _no_clock  # for a rule's evidence: the machine itself doesn't ask
-
-
-class Slot(NamedTuple):
-    """A probe in flight: its number in the generation, and when its slot lapses."""
-
-    number: int
-    deadline: float
-
-
-class Probe(NamedTuple):
-    """The admission of one probe."""
-
-    generation: int
-    number: int
-
-    @property
-    def run(self) -> bool:
-        """Like those of evidence, this and the next two: the end of a probe always takes a step."""
-        return True
-
-    def success(self) -> bool:
-        """Takes a step."""
-        return True
-
-    def failure(self) -> bool:
-        """Takes a step."""
-        return True
-
-
 #: What an admitted call brings back with its outcome: its probe, or the evidence it counts in.
 Admission: TypeAlias = Probe | Admitting
 
 #: The admission of a call that a shadow would have rejected: it counts nowhere.
 WAIVED = Unjudged()
-
-
-class Rejection(NamedTuple):
-    """Why a call is not admitted; `retry_after` in seconds, >= 0."""
-
-    state: CircuitState
-    retry_after: float
-    cause: str | None
-
-
-class FleetVerdict(NamedTuple):
-    """What a fleet has decided together."""
-
-    state: CircuitState  # closed, open or half_open
-    mode: CircuitState | None  # what an operator said to the fleet: forced_open, disabled or shadow
-    reason: str
-    deadline: float  # open: when the first probe may go, on this process's clock
-    cause: str | None
 
 
 class Circuit(NamedTuple):

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter as Multiset
 from dataclasses import dataclass
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 
 class Counter:
@@ -92,6 +92,8 @@ class CircuitBreakerMetrics:
         opened: how often the circuit opened by its own judgement.
         last_failure_at: unix seconds of the latest failure, for display; None if none.
         retry_after: seconds, >= 0, until a call may be admitted; 0.0 when one would be.
+        shed_share: the share of calls, >= 0 and < 1, that a closed circuit rejects now; else 0.0. In shadow,
+            that it would reject.
         shadow_state: what the circuit would be, were it not in shadow; None if it isn't.
         shadow_rejected: calls that only a shadow would have rejected.
         verdict: whose word the state is: "local", this process's own, or "fleet".
@@ -114,6 +116,7 @@ class CircuitBreakerMetrics:
     opened: int
     last_failure_at: float | None
     retry_after: float
+    shed_share: float
     shadow_state: CircuitState | None
     shadow_rejected: int
     verdict: str

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal
 
 from circuitry.breaker import Breaker
-from circuitry.config import Judge
+from circuitry.judging import Judge
 from circuitry.machine import Admission
 
 

@@ -11,23 +11,28 @@ with one method, `watch(clock)`, that returns an object with two, `add(failed)` 
     class EveryTenthFailure(Rule): ...
 
 Rules are judged after every outcome: a rate that a success completes trips too.
+
+One is apart from the others: `Adaptive` never trips, and sheds a share of the calls instead.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from circuitry.checks import check_count, check_seconds, check_share, refuse, shown
+from circuitry.checks import check_count, check_number, check_seconds, check_share, refuse, shown
 from circuitry.errors import ConfigurationError
+from circuitry.sizes import Last, Within, last, seconds_of, within
 from circuitry.waiting import Exponential, retry_after_header
 from circuitry.watches import AllWatch, AnyWatch, Leaf, Own, OwnWatch, SlowWatch, Watch
-from circuitry.windows import LastCalls, Streak, Window, WithinSeconds
+from circuitry.windows import Streak, Window
 
 __all__ = [
+    "Adaptive",
     "AllOf",
     "AnyOf",
     "ConsecutiveFailures",
@@ -44,71 +49,6 @@ __all__ = [
 ]
 
 Clock: TypeAlias = Callable[[], float]
-
-
-# -- Windows -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Last:
-    """The last so many outcomes: see `last`."""
-
-    calls: int
-
-    def __post_init__(self) -> None:
-        check_count("window", self.calls)
-
-    def _begin(self, clock: Clock, share: float, minimum: int) -> Window:
-        return LastCalls(self.calls, share, minimum)
-
-    @property
-    def size(self) -> int | None:
-        """How many outcomes fit in; None if that has no limit."""
-        return self.calls
-
-    def __repr__(self) -> str:
-        return f"last({self.calls})"
-
-
-@dataclass(frozen=True)
-class Within:
-    """The outcomes of the last so many seconds: see `within`."""
-
-    seconds: float | timedelta
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", check_seconds("window", self.seconds))
-
-    def _begin(self, clock: Clock, share: float, minimum: int) -> Window:
-        return WithinSeconds(_seconds(self.seconds), clock, share, minimum)
-
-    @property
-    def size(self) -> int | None:
-        """How many outcomes fit in; None if that has no limit."""
-        return None
-
-    def __repr__(self) -> str:
-        return f"within({self.seconds})"
-
-
-def last(calls: int) -> Last:
-    """The last `calls` outcomes, >= 1. Exact; they don't age.
-
-    Raises:
-        ConfigurationError: it isn't a whole number >= 1.
-    """
-    return Last(calls)
-
-
-def within(seconds: float | timedelta) -> Within:
-    """The outcomes of the last `seconds` (or a `timedelta`), > 0, in steps of a thirtieth of that.
-
-    An outcome is in it for `seconds` at most, and for 29 thirtieths of that at least.
-
-    Raises:
-        ConfigurationError: it isn't a number > 0 and finite.
-    """
-    return Within(seconds)
 
 
 # -- Rules -------------------------------------------------------------------------------------------
@@ -211,7 +151,7 @@ class FailureRate(Rule):
         return isinstance(other, FailureRate) and other.window == self.window
 
     def _made(self, clock: Clock) -> Watch:
-        return self.window._begin(clock, self.threshold, self.minimum_calls)
+        return self.window.begin(clock, self.threshold, self.minimum_calls)
 
     def _tune(self, watch: Window) -> None:
         watch.share, watch.minimum = self.threshold, self.minimum_calls
@@ -246,7 +186,7 @@ class SlowCallRate(Rule):
     @property
     def limit(self) -> float:
         """`slower_than` in seconds."""
-        return _seconds(self.slower_than)
+        return seconds_of(self.slower_than)
 
     def _counts_as(self, other: Rule) -> bool:
         return (
@@ -255,7 +195,7 @@ class SlowCallRate(Rule):
         )  # fmt: skip
 
     def _made(self, clock: Clock) -> Watch:
-        return SlowWatch(self.window._begin(clock, self.threshold, self.minimum_calls), self.limit)
+        return SlowWatch(self.window.begin(clock, self.threshold, self.minimum_calls), self.limit)
 
     def _tune(self, watch: SlowWatch) -> None:
         watch.window.share, watch.window.minimum = self.threshold, self.minimum_calls
@@ -276,10 +216,48 @@ class MinimumCalls(Rule):
 
 
 @dataclass(frozen=True)
+class Adaptive(Rule):
+    """Never trips: the circuit stays closed, and sheds the share of its calls that is too much.
+
+    For a dependency that is overloaded rather than down. The share is that of client-side throttling, in
+    "Site Reliability Engineering" (Google, 2016), chapter 21, "Handling Overload":
+
+        max(0, (requests - k * accepts) / (requests + 1))
+
+    Both are counted in the window, when calls end: a success is a request that was accepted, a failure one
+    that wasn't, and what is ignored is none. A call that is shed counts at once as a request that wasn't
+    accepted. So calls in flight count nothing: a cold start, with many out and none back, sheds none.
+
+    Args:
+        k: how many requests may be sent for each that is accepted, >= 1, which is the strictest.
+        window: `last(calls)` or `within(seconds)`.
+
+    Raises:
+        ConfigurationError: a value isn't allowed, or it is combined with another rule.
+    """
+
+    k: float = 2.0
+    window: Last | Within = within(30.0)  # noqa: RUF009 - a value
+
+    def __post_init__(self) -> None:
+        check_number("k", self.k, 1.0)
+        _check_window(self.window)
+
+    def _counts_as(self, other: Rule) -> bool:
+        return isinstance(other, Adaptive) and other.window == self.window
+
+    def _made(self, clock: Clock) -> Watch:
+        return self.window.begin(clock, 1.0, sys.maxsize)  # a minimum that is never there: it never holds
+
+
+@dataclass(frozen=True)
 class AnyOf(Rule):
     """Trips when one of its rules holds: what `|` makes."""
 
     rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        _check_combinable(self.rules)
 
     def _grow(self, clock: Clock, kept: list[Leaf], leaves: list[Leaf]) -> Watch:
         return AnyWatch([rule._grow(clock, kept, leaves) for rule in self.rules])
@@ -293,6 +271,9 @@ class AllOf(Rule):
     """Trips when all of its rules hold at once: what `&` makes."""
 
     rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        _check_combinable(self.rules)
 
     def _grow(self, clock: Clock, kept: list[Leaf], leaves: list[Leaf]) -> Watch:
         return AllWatch([rule._grow(clock, kept, leaves) for rule in self.rules])
@@ -336,16 +317,26 @@ def _parts(kind: type[AnyOf | AllOf], *rules: object) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def _seconds(duration: float | timedelta) -> float:
-    return duration if isinstance(duration, (int, float)) else duration.total_seconds()
+def _check_combinable(rules: tuple[Rule, ...]) -> None:
+    for rule in rules:
+        if isinstance(rule, Adaptive):
+            raise ConfigurationError(
+                f"{rule!r} can't be combined with another rule: it never opens the circuit, and they do; "
+                "give it alone, as trip="
+            )
+
+
+def _check_window(window: object) -> int | None:
+    """Refuse what is no window; how many outcomes fit in."""
+    if not isinstance(window, (Last, Within)):
+        refuse("window", window, "last(calls) or within(seconds)")
+    return window.size
 
 
 def _check_rate(threshold: object, window: object, minimum_calls: object) -> None:
     check_share("threshold", threshold)
-    if not isinstance(window, (Last, Within)):
-        refuse("window", window, "last(calls) or within(seconds)")
+    size = _check_window(window)
     check_count("minimum_calls", minimum_calls)
-    size = window.size
     if size is not None and isinstance(minimum_calls, int) and minimum_calls > size:
         raise ConfigurationError(
             f"minimum_calls={minimum_calls} and window={window!r} disagree: the window never holds so many"

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from circuitry.checks import check_count, check_fields, refuse, shown
-from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Judge, Seconds
+from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, Seconds
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
 from circuitry.gate import Gate
+from circuitry.judging import Judge
 from circuitry.kinds import is_async
 from circuitry.policies import Last, Rule, Within
 from circuitry.waiting import Backoff, Hint

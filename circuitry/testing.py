@@ -13,8 +13,8 @@ from threading import Lock
 
 from circuitry.config import PRESETS
 from circuitry.locked import LockedCircuit, alive
-from circuitry.machine import CircuitState
 from circuitry.registry import CircuitRegistry, registry
+from circuitry.states import CircuitState
 
 __all__ = ["ManualClock", "disabled", "forced", "fresh_registry", "reset_registry"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from circuitry.checks import refuse, shown
 from circuitry.errors import ConfigurationError
 from circuitry.policies import (
+    Adaptive,
     AllOf,
     AnyOf,
     Clock,
@@ -23,6 +25,7 @@ from circuitry.policies import (
     last,
     within,
 )
+from circuitry.throttling import Throttled, chance
 from circuitry.watches import Leaf, Ruled, SlowWatch, Timed
 from circuitry.windows import Evidence, Streak
 
@@ -32,6 +35,7 @@ class Policy(NamedTuple):
 
     rule: Rule
     why: str
+    draw: Callable[[], float] = chance  # what decides which calls are shed
 
     def evidence(self, clock: Clock, before: Evidence | None = None) -> Evidence:
         """What the calls of a generation are counted in: a new one, or one that was counted in `before`.
@@ -40,15 +44,27 @@ class Policy(NamedTuple):
         calls that are out are counted when they end.
         """
         leaves: list[Leaf] = []
-        watch = self.rule._grow(clock, _leaves_of(before), leaves)
-        is_timed = any(isinstance(leaf.watch, SlowWatch) for leaf in leaves)
-        if isinstance(before, Ruled) and isinstance(before, Timed) == is_timed:
+        watch: Any = self.rule._grow(clock, _leaves_of(before), leaves)
+        kind = _kind(leaves)
+        if isinstance(before, Ruled) and type(before) is kind:
             before.become(watch, leaves, self.why)
             return before
-        made = Timed(watch, leaves, self.why, clock) if is_timed else Ruled(watch, leaves, self.why)
+        made = self._begun(kind, watch, leaves, clock)
         if isinstance(before, (Ruled, Streak)):
             before.hand_over(made)
         return made
+
+    def _begun(self, kind: type[Ruled], watch: Any, leaves: Sequence[Leaf], clock: Clock) -> Ruled:
+        if kind is Throttled:
+            return Throttled(watch, leaves, self.why, self.draw)
+        return Timed(watch, leaves, self.why, clock) if kind is Timed else Ruled(watch, leaves, self.why)
+
+
+def _kind(leaves: Sequence[Leaf]) -> type[Ruled]:
+    """What rules of these parts need: whether calls are shed, or their time is taken."""
+    if any(isinstance(leaf.rule, Adaptive) for leaf in leaves):
+        return Throttled
+    return Timed if any(isinstance(leaf.watch, SlowWatch) for leaf in leaves) else Ruled
 
 
 def _leaves_of(before: Evidence | None) -> list[Leaf]:

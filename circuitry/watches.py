@@ -231,6 +231,16 @@ class Ruled:
                 self.run = True
         return told is True
 
+    @property
+    def shed_share(self) -> float:
+        """It sheds none."""
+        return 0.0
+
+    @property
+    def entrance(self) -> Callable[[], Admitting | None] | None:
+        """It admits all calls itself."""
+        return None
+
     def enter(self) -> Admitting | None:
         """Admits calls itself."""
         return self
@@ -265,6 +275,11 @@ class Timed(Ruled):
                     slow.flying.update(flying)
             slow.look = AT_ONCE
         self._look = AT_ONCE  # before this time nothing has to be looked at, unless it is due
+
+    @property
+    def entrance(self) -> Callable[[], Admitting | None]:
+        """Each call needs a flight of its own."""
+        return self.enter
 
     def enter(self) -> Flight | None:
         """A flight for one more call; None if those before it say that it is time to trip."""

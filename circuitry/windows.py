@@ -50,6 +50,16 @@ class Evidence(Admitting, Protocol):
     why: str | None  # what to say of a trip that no failure has caused
 
     @property
+    def shed_share(self) -> float:
+        """The share of calls that it sheds now, >= 0 and < 1."""
+        ...
+
+    @property
+    def entrance(self) -> Callable[[], Admitting | None] | None:
+        """What each call has to ask, before it asks the machine; None where the evidence admits all."""
+        ...
+
+    @property
     def failures(self) -> int:
         """How many failures stand against the circuit now."""
         ...
@@ -85,6 +95,8 @@ class Streak:
 
     __slots__ = ("_heir", "_next", "epoch", "limit", "run")
     why: str | None = None
+    entrance = None
+    shed_share = 0.0
 
     def __init__(self, limit: int, failures: int = 0) -> None:
         self.limit = limit
@@ -162,6 +174,8 @@ class Unjudged:
     run = False
     failures = row = 0
     why: str | None = None
+    entrance = None
+    shed_share = 0.0
 
     def hand_over(self, heir: Evidence) -> None:
         """There is nothing that would count."""

@@ -24,12 +24,13 @@ ROOT = Path(circuitry.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "forking", "kinds", "windows"),  # exceptions; locks; what a callable is; what happened lately
     ("checks",),  # what users give
-    ("waiting", "watches"),  # for how long to stay open; what rules make of calls
-    ("policies",),  # when to trip
+    ("sizes", "waiting", "watches"),  # how much a window holds; for how long to stay open; rules at work
+    ("policies", "throttling"),  # when to trip; evidence that sheds calls instead
     ("tripping",),  # rules as circuits go by them
+    ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
     ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
-    ("fallback", "last_good", "listening"),  # what stands in; who is told
+    ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
     ("locked", "settings"),  # the circuit under its lock; the keywords, and whose they are
     ("operator",),  # what operators say
     ("breaker",),  # admission and outcomes
@@ -82,7 +83,8 @@ BY_MODULE = {
 
 #: The pure ones know no clock, lock, thread or I/O.
 PURE = {
-    "machine": {"collections.abc", "enum", "typing", "circuitry.windows"},
+    "machine": {"typing", "circuitry.states", "circuitry.windows"},
+    "states": {"collections.abc", "enum", "typing", "circuitry.windows"},
     "windows": {"collections.abc", "itertools", "typing"},
 }
 

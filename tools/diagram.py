@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, CircuitState, Reason
+from circuitry.machine import ADMINISTRATIVE, TRANSITIONS
+from circuitry.states import CircuitState, Reason
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- {}: made by tools/diagram.py -->", "<!-- end -->"

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, Type
 
 from circuitry import CircuitBreaker, CircuitBreakerError
 from circuitry.checks import check_count, check_seconds
-from circuitry.config import Judge
 from circuitry.forking import LockHolder, rearm_after_fork
+from circuitry.judging import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence

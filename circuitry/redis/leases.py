@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from circuitry.gate import ALONE, Leave, Refused
-from circuitry.machine import Outcome, Probe
+from circuitry.states import Outcome, Probe
 
 
 class Holder(Protocol):

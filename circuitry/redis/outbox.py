@@ -12,10 +12,10 @@ import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
-from circuitry.machine import Outcome, Reason
 from circuitry.redis.leases import Lease
 from circuitry.redis.script import Command, Script, Subject, compact
 from circuitry.redis.views import View
+from circuitry.states import Outcome, Reason
 
 #: Seconds after which an outcome isn't sent any more.
 OUTCOME_AGE = 1.0

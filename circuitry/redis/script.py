@@ -12,9 +12,9 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from circuitry.machine import CircuitState, Limits, Outcome
 from circuitry.redis.keys import Keys, Naming
 from circuitry.redis.views import Refusal, refusal
+from circuitry.states import CircuitState, Limits, Outcome
 
 #: The longest that a probe's slot is kept for a member from which nothing is heard.
 LONGEST_LEASE = 5.0

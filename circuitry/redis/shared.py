@@ -17,20 +17,12 @@ from typing import TYPE_CHECKING
 from circuitry.events import in_event_loop, loop_event, wait_at_most, waker
 from circuitry.gate import ALONE, Leave, Refused
 from circuitry.locked import LockedCircuit
-from circuitry.machine import (
-    ADMINISTRATIVE,
-    Admission,
-    CircuitState,
-    FleetVerdict,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-)
+from circuitry.machine import ADMINISTRATIVE, Admission
 from circuitry.redis.leases import Desk, Held, Lease, Request
 from circuitry.redis.outbox import OUTCOME_AGE, Order, Outbox, Speaker
 from circuitry.redis.script import Rules, Subject
 from circuitry.redis.views import Verdict, View
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason
 from circuitry.windows import Evidence, Streak
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, cast
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 #: What is stored and published is of this form; of a higher number nothing is understood.
 PROTOCOL = 1

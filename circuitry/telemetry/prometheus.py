@@ -124,6 +124,13 @@ ALL = (
         unit="seconds",
     ),
     Series(
+        GaugeMetricFamily,
+        "circuitry_shed_ratio",
+        "The share of calls that the circuit rejects while it is closed.",
+        _one(lambda metrics: metrics.shed_share),
+        unit="ratio",
+    ),
+    Series(
         CounterMetricFamily,
         "circuitry_shadow_rejections",
         "Calls that a circuit in shadow would have rejected.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 RUNNING, HEALING, QUIET, ENDED = range(4)
 PLACES = 16

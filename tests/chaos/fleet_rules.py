@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Verdict
+from circuitry.states import CircuitState
 
 from .history import EDGES, FORGOTTEN, OPEN, ORDERS, Found, History, deadline, rule
 from .records import MS, SECOND, Held, Said, Slots, Turned

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Transition, Verdict
+from circuitry.states import CircuitState
 
 from .records import MS, SECOND, Act, Limits, Read, Record, Said, Seen
 

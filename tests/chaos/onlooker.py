@@ -11,10 +11,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from circuitry.config import CircuitBreakerConfig
-from circuitry.machine import CircuitState
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import Rules, Script
 from circuitry.redis.views import View, history_of, message_of, view_of, views_of
+from circuitry.states import CircuitState
 
 from ..fleet.servers import Server
 from .records import MS, SECOND, Read, Seen, Slots, Writer, now

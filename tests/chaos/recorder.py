@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from circuitry.locked import LockedCircuit
-from circuitry.machine import CircuitState, Probe
 from circuitry.redis import session as sessions
 from circuitry.redis.link import Link as RedisLink
 from circuitry.redis.session import Session
 from circuitry.redis.shared import SharedGate
 from circuitry.redis.views import message_of, view_of, views_of
+from circuitry.states import CircuitState, Probe
 
 from .records import Called, Failed, Governed, Held, Kept, Link, Said, Seen, Turned, Writer, now
 

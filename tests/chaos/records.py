@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Transition, Verdict, View
+from circuitry.states import CircuitState
 
 MS = 1000
 SECOND = 1_000_000

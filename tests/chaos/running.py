@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 from ..fleet.servers import Server
 from .board import ENDED, HEALING, PLACES, QUIET

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Transition, Verdict, View
+from circuitry.states import CircuitState
 
 from .checker import History, check
 from .records import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Verdict
+from circuitry.states import CircuitState
 
 from ..fleet.servers import GIVEN, HERE
 from .board import PLACES, Board

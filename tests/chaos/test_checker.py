@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from circuitry.machine import CircuitState
 from circuitry.redis.views import Verdict
+from circuitry.states import CircuitState
 
 from . import checker, fleet_rules, history, member_rules, records
 from .checker import RULES, History, excerpt

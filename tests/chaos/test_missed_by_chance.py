@@ -86,7 +86,7 @@ OWNER = """
 import sys, time
 from circuitry import CircuitBreaker
 from circuitry.redis import RedisStore
-from circuitry.machine import Probe
+from circuitry.states import Probe
 
 url, prefix = sys.argv[1:]
 store = RedisStore(url, prefix=prefix)

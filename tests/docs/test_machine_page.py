@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, CircuitState, Reason
+from circuitry.machine import ADMINISTRATIVE, TRANSITIONS
+from circuitry.states import CircuitState, Reason
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import circuitry.telemetry.prometheus
 import circuitry.testing
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerMetrics
 from circuitry.config import PRESETS
-from circuitry.machine import CircuitState
 from circuitry.settings import DECORATION
+from circuitry.states import CircuitState
 
 pytestmark = pytest.mark.core
 
@@ -32,7 +32,8 @@ ENGINE = {
     "CircuitFamily": {"chooser"},
     "Permit": {"take", "ended"},
     **{key: {"watch"} for key in ("AllOf", "AnyOf", "ConsecutiveFailures", "FailureRate")},
-    **{key: {"watch"} for key in ("MinimumCalls", "SlowCallRate")},
+    **{key: {"watch"} for key in ("Adaptive", "MinimumCalls", "SlowCallRate")},
+    **{key: {"begin"} for key in ("Last", "Within")},
     "CircuitBreakerConfig": {"limits", "rule", "wait", "ordered", "coded_call_timeout"},
 }
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from circuitry.machine import CircuitState, Outcome, Reason
 from circuitry.redis.views import Verdict, View
+from circuitry.states import CircuitState, Outcome, Reason
 
 from ..model.reference import ORDERS, Rejected
 from ..model.reference import Rules as Settings

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from circuitry.machine import CircuitState, Outcome
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import Command, Rules, Script
 from circuitry.redis.views import Transition, View, history_of, message_of, view_of, views_of
+from circuitry.states import CircuitState, Outcome
 
 START = 1_800_000_000  # unix seconds
 SECOND = 1_000_000

@@ -9,12 +9,12 @@ import pytest
 
 from circuitry import CircuitBreaker
 from circuitry.gate import ALONE
-from circuitry.machine import CircuitState, Outcome, Reason
 from circuitry.redis import shared
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import Script
 from circuitry.redis.shared import SharedGate
 from circuitry.redis.views import Verdict, View
+from circuitry.states import CircuitState, Outcome, Reason
 from circuitry.testing import ManualClock
 
 from .fleet_scenes import NUMBERS

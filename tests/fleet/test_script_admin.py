@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 pytestmark = pytest.mark.core
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 FORCED_OPEN, SHADOW = CircuitState.FORCED_OPEN, CircuitState.SHADOW
 

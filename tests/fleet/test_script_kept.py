@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from circuitry.machine import CircuitState
+from circuitry.states import CircuitState
 
 FORCED_OPEN, DISABLED, SHADOW = CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.SHADOW
 

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from circuitry.machine import CircuitState
 from circuitry.redis.script import MEMBER_RIGHTS, OBSERVER_RIGHTS
 from circuitry.redis.views import Refusal, history_of, message_of, refusal, views_of
+from circuitry.states import CircuitState
 
 from .model_fleet import Fleet
 from .servers import needed, on_one_server

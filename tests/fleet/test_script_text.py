@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitry.machine import CircuitState, Limits, Outcome
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import MEMBER_RIGHTS, OBSERVER_RIGHTS, SOURCE, Rules, Script, compact
 from circuitry.redis.views import Refusal, history_of, message_of, refusal, view_of, views_of
+from circuitry.states import CircuitState, Limits, Outcome
 
 pytestmark = pytest.mark.core
 

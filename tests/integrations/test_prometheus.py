@@ -32,6 +32,7 @@ PLAIN = (
     "circuitry_failure_ratio",
     "circuitry_recovery_attempts_total",
     "circuitry_retry_after_seconds",
+    "circuitry_shed_ratio",
     "circuitry_shadow_rejections_total",
 )
 
@@ -109,7 +110,7 @@ def test_all_series_are_there_without_traffic(breaker: CircuitBreaker) -> None:
 
 def test_without_circuits_the_names_are_there_and_no_series() -> None:
     shown = scrape([])
-    assert len(shown.families) == 9
+    assert len(shown.families) == 10
     assert not shown.samples
 
 
@@ -270,7 +271,11 @@ def test_names_and_units_keep_to_the_conventions(breaker: CircuitBreaker) -> Non
             "outcome",
         }
     units = {family.name: family.unit for family in parse_openmetrics(text) if family.unit}
-    assert units == {"circuitry_failure_ratio": "ratio", "circuitry_retry_after_seconds": "seconds"}
+    assert units == {
+        "circuitry_failure_ratio": "ratio",
+        "circuitry_retry_after_seconds": "seconds",
+        "circuitry_shed_ratio": "ratio",
+    }
 
 
 def test_registering_asks_no_breaker_and_a_second_collector_is_refused(

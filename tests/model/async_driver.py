@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal
 
 from circuitry import CircuitBreaker
-from circuitry.machine import CircuitState, Outcome
+from circuitry.states import CircuitState, Outcome
 
 from .drivers import BreakerDriver, End
 from .reference import Rules

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from circuitry.machine import CircuitState, Outcome, Reason
+from circuitry.states import CircuitState, Outcome, Reason
 
 from .drivers import START, Driver, End, rule_as_described
 from .reference import (

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeAlias
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, TooManyCallsError, machine
 from circuitry.gate import LocalGate
-from circuitry.machine import CircuitState, FleetVerdict, Outcome, Reason, Rejection
 from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Reason, Rejection
 from circuitry.testing import ManualClock
 from circuitry.tripping import Policy
 from circuitry.watches import Flight
@@ -91,7 +91,7 @@ class MachineDriver:
         self.now = START
         trip = rule_of(rules)
         policy = None if trip is None else Policy(trip, repr(trip))
-        self.limits = machine.Limits(*rules[:5], policy, lambda: self.now)
+        self.limits = Limits(*rules[:5], policy, lambda: self.now)
         self.circuit = machine.new(self.limits, initial)
         self.verdict: FleetVerdict | None = None
 

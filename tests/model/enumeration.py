@@ -17,17 +17,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from circuitry import machine
-from circuitry.machine import (
-    Admission,
-    Circuit,
-    CircuitState,
-    FleetVerdict,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-    Rejection,
-)
+from circuitry.machine import Admission, Circuit
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Probe, Reason, Rejection
 
 from .reference import (
     CLOSED,

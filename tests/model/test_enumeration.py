@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 
 from circuitry import machine
-from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, WAIVED, CircuitState, Outcome, Probe, Rejection
+from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, WAIVED
+from circuitry.states import CircuitState, Outcome, Probe, Rejection
 from circuitry.windows import Streak
 
 from .drivers import MachineDriver

@@ -9,7 +9,8 @@ from itertools import product
 import pytest
 
 from circuitry import machine
-from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, CircuitState, FleetVerdict, Outcome, Reason
+from circuitry.machine import ADMINISTRATIVE, TRANSITIONS
+from circuitry.states import CircuitState, FleetVerdict, Outcome, Reason
 
 from .enumeration import DECISIONS, TIMEOUT, Space
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from circuitry.machine import CircuitState, Outcome, Reason
+from circuitry.states import CircuitState, Outcome, Reason
 
 from . import reference
 from .reference import Reference, Rejected, Rules
@@ -31,14 +31,14 @@ def test_it_takes_nothing_from_circuitry_but_enums():
     tree = ast.parse(Path(reference.__file__).read_text(encoding="utf-8"))
     whole = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     parts = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    ours = [node for node in parts if node.module == "circuitry.machine"]
+    ours = [node for node in parts if node.module == "circuitry.states"]
     others = [str(node.module) for node in parts if node not in ours]
     assert {*whole, *others} <= sys.stdlib_module_names
     assert not any(node.level for node in parts)
-    machine = importlib.import_module("circuitry.machine")
+    states = importlib.import_module("circuitry.states")
     names = [alias.name for node in ours for alias in node.names]
     assert names
-    assert all(issubclass(getattr(machine, name), enum.Enum) for name in names)
+    assert all(issubclass(getattr(states, name), enum.Enum) for name in names)
 
 
 def failing(circuit, times):

@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from circuitry import CircuitBreaker, machine
-from circuitry.machine import CircuitState, Outcome, Reason
+from circuitry.states import CircuitState, Outcome, Reason
 from circuitry.windows import Streak
 
 from .drivers import BreakerDriver, End

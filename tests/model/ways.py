@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from circuitry import CircuitBreaker
-from circuitry.machine import Outcome
+from circuitry.states import Outcome
 
 SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
-from circuitry.config import Judge
-from circuitry.machine import Outcome
+from circuitry.judging import Judge
+from circuitry.states import Outcome
 
 pytestmark = pytest.mark.core
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuitry import machine
-from circuitry.machine import CircuitState, Limits, Outcome, Rejection
+from circuitry.states import CircuitState, Limits, Outcome, Rejection
 
 pytestmark = pytest.mark.core
 

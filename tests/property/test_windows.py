@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitry.machine import Limits, Outcome, new, record
+from circuitry.machine import new, record
 from circuitry.policies import ConsecutiveFailures, FailureRate, MinimumCalls, last, within
+from circuitry.states import Limits, Outcome
 from circuitry.testing import ManualClock
 from circuitry.tripping import Policy, rules_in
 from circuitry.windows import LastCalls, WithinSeconds

@@ -26,7 +26,7 @@ def rejection_of(breaker):
 
 @pytest.fixture(params=["open", "half_open", "forced_open"])
 def rejection(request, breaker, clock, fail):
-    """A rejection from each state that rejects."""
+    """A rejection from each state that rejects all, or nearly."""
     fail(breaker, 3, TimeoutError("read timed out"))
     if request.param == "forced_open":
         breaker.force_open()

@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from circuitry import machine
-from circuitry.machine import (
-    ADMINISTRATIVE,
-    Circuit,
-    CircuitState,
-    FleetVerdict,
-    Limits,
-    Outcome,
-    Reason,
-    Rejection,
-)
+from circuitry.machine import ADMINISTRATIVE, Circuit
+from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Reason, Rejection
 from circuitry.windows import Streak, Unjudged
 
 pytestmark = pytest.mark.core

@@ -7,7 +7,7 @@ import pytest
 
 from circuitry import CircuitOpenError
 from circuitry.gate import ALONE, LOCAL, Leave, LocalGate, Refused
-from circuitry.machine import Outcome, Probe, Reason
+from circuitry.states import Outcome, Probe, Reason
 
 pytestmark = pytest.mark.core
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, ConfigurationError, circuit, registry
-from circuitry.config import Judge
-from circuitry.machine import Outcome
+from circuitry.judging import Judge
+from circuitry.states import Outcome
 
 pytestmark = [pytest.mark.core, pytest.mark.usefixtures("fresh")]
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from circuitry.gate import ALONE, Refused
-from circuitry.machine import Outcome, Probe
 from circuitry.redis.leases import Desk, Held, Lease, Request
+from circuitry.states import Outcome, Probe
 
 pytestmark = pytest.mark.core
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from circuitry import machine
-from circuitry.machine import (
-    WAIVED,
-    Circuit,
-    CircuitState,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-    Rejection,
-    Slot,
-)
+from circuitry.machine import WAIVED, Circuit
+from circuitry.states import CircuitState, Limits, Outcome, Probe, Reason, Rejection, Slot
 from circuitry.windows import Streak
 
 pytestmark = pytest.mark.core

@@ -7,17 +7,8 @@ import copy
 import pytest
 
 from circuitry import machine
-from circuitry.machine import (
-    ADMINISTRATIVE,
-    TRANSITIONS,
-    WAIVED,
-    Circuit,
-    CircuitState,
-    Limits,
-    Outcome,
-    Probe,
-    Reason,
-)
+from circuitry.machine import ADMINISTRATIVE, TRANSITIONS, WAIVED, Circuit
+from circuitry.states import CircuitState, Limits, Outcome, Probe, Reason
 from circuitry.windows import Streak, Unjudged
 
 pytestmark = pytest.mark.core

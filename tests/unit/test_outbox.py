@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from circuitry.machine import Outcome, Reason
 from circuitry.redis import outbox as module
 from circuitry.redis.outbox import LONGEST, OUTCOME_AGE, Outbox
+from circuitry.states import Outcome, Reason
 from circuitry.testing import ManualClock
 
 pytestmark = pytest.mark.core

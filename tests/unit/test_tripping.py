@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from circuitry import CircuitBreaker, CircuitOpenError, machine
-from circuitry.machine import Limits, Rejection
 from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
+from circuitry.states import CircuitState, Limits, Rejection
 from circuitry.windows import Streak
 
 pytestmark = pytest.mark.core
@@ -339,7 +339,7 @@ def test_evidence_may_refuse_a_call_without_opening_the_circuit():
     circuit = machine.new(Limits())._replace(evidence=Strict(1))
     after, verdict = machine.admit(circuit, Limits(), 100.0)
     assert after is circuit
-    assert verdict == Rejection(machine.CircuitState.CLOSED, 0.0, None)
+    assert verdict == Rejection(CircuitState.CLOSED, 0.0, None)
 
 
 def test_limits_that_no_breaker_has_taken_on_stand_still():
