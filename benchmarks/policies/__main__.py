@@ -23,9 +23,9 @@ from .world import NOISE
 
 #: Who is drawn, and where: more lines than these can't be told apart.
 DRAWN = {
-    "errors": (NOTHING.name, "classic 20 %", "default", "keyed"),
-    "hang": (NOTHING.name, "classic 20 %", "default", "keyed", "slow calls"),
-    "overload": (NOTHING.name, "classic 20 %", "default", "backoff"),
+    "errors": (NOTHING.name, "classic 20 %", "default", "adaptive"),
+    "hang": (NOTHING.name, "default", "keyed", "slow calls", "adaptive"),
+    "overload": (NOTHING.name, "default", "backoff", "adaptive", "adaptive, 10 s"),
 }
 DRAWN_DEAD = (NOTHING.name, "classic 20 %", "default", "rate 50 %", "keyed")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitFamily
-from circuitry.policies import Exponential
+from circuitry.policies import Adaptive, Exponential, within
 
 from .world import ALL, SHARDS
 
@@ -71,4 +71,7 @@ POLICIES = (
         {"timeout_duration": 10.0, **SLOW, "window": 10, "minimum_calls": 3},
         is_keyed=True,
     ),
+    Policy("adaptive", {"trip": Adaptive(k=2.0, window=within(30.0))}, is_adaptive=True),
+    Policy("adaptive, k=1.1", {"trip": Adaptive(k=1.1, window=within(30.0))}, is_adaptive=True),
+    Policy("adaptive, 10 s", {"trip": Adaptive(k=2.0, window=within(10.0))}, is_adaptive=True),
 )

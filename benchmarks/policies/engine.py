@@ -26,10 +26,9 @@ class Engine:
             raise ValueError(f"{time} s is past: it is {self.now} s")
         heapq.heappush(self._events, (time, next(self._numbers), step, args))
 
-    def run(self, until: float) -> None:
-        """Let happen what happens before `until`, and be there."""
+    def run(self) -> None:
+        """Let all of it happen, and what comes of it."""
         events = self._events
-        while events and events[0][0] < until:
+        while events:
             self.now, _, step, args = heapq.heappop(events)
             step(*args)
-        self.now = until

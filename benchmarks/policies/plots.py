@@ -84,7 +84,7 @@ def lines(title: str, series: Mapping[str, Line], fault: float, words: str) -> s
     ticks = range(-(int(-min(times)) // step) * step, int(max(times)) + 1, step)
     drawn += [text(across(tick), SHARE(0) + 16, f"{tick} s") for tick in ticks]
     drawn.append(text((LEFT + WIDTH - RIGHT) / 2, SHARE(0) + 38, words))
-    for number, line in enumerate(series.values()):
+    for number, line in reversed(list(enumerate(series.values()))):  # the first, which is dashed, on top
         drawn.append(stroke(number, [(across(time), SHARE(min(share, 1.0))) for time, share in line]))
     return frame(title, [*drawn, *legend(list(series))])
 

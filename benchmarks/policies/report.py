@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from .bars import Results, Verdict
 from .contenders import Policy
 from .measures import Measures, middle
-from .scenarios import BEGIN, CROWDED, RETRYING, SCENARIOS, Scenario
-from .world import ERROR_AFTER, LATENCY, SHARDS, SPREAD, Fault, Fleet
+from .scenarios import BEGIN, CROWDED, OVERRUN, PRUDENT, RETRYING, Scenario
+from .world import ERROR_AFTER, LATENCY, SHARDS, SPREAD, Fleet
 
 Row = Sequence[str]
 Table = Callable[[Row, Iterable[Row]], str]
@@ -47,7 +47,7 @@ def seconds(time: float, otherwise: str = "never") -> str:
 
 def assumptions(run: Run) -> list[str]:
     """What all of it rests on."""
-    usual, overload = Fleet(), next(scenario for scenario in SCENARIOS if scenario.capacity)
+    usual = Fleet()
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"seeds {run.seeds[0]} to {run.seeds[-1]}"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return ASSUMPTIONS.format(
@@ -62,7 +62,9 @@ def assumptions(run: Run) -> list[str]:
         error=ERROR_AFTER * 1000,
         begin=BEGIN,
         crowded=CROWDED,
-        overload=overload,
+        overrun=OVERRUN,
+        prudent=PRUDENT,
+        refusal=percent(PRUDENT.refusal),
         retrying=RETRYING,
     ).splitlines()
 
@@ -79,10 +81,12 @@ that come in from the beginning of the fault to its end.
 Where shards hang, callers give up after {crowded.timeout:g} s. Each process has {crowded.workers} workers, \
 and {crowded.other_rate:g} pieces of other work a second, which need one and no dependency. What finds no \
 worker free is lost.
-In the overload all shards stand on one server: {overload.capacity:g} calls a second, first come, first \
-served, and {overload.queue:g} s of them may wait. Callers give up after {retrying.timeout:g} s (the server \
-works it off all the same) and make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after \
-a rejection. What is judged goes on for {overload.aftermath:g} s after the trigger."""
+In the overload and the brownout all shards stand on one server: {overrun.capacity:g} calls a second, first \
+come, first served. Callers give up after {retrying.timeout:g} s, and the server works it off all the same. \
+They make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after a rejection.
+In the overload the server lets calls wait for up to {overrun.queue:g} s, and what is judged goes on for \
+120 s after the trigger. In the brownout it turns away who would wait for more than {prudent.queue:g} s, \
+which costs it {refusal} of serving one."""
 
 FIGURES = (
     "policy",
@@ -97,8 +101,9 @@ FIGURES = (
 )
 
 
-def figures(name: str, measures: Measures, fault: Fault) -> Row:
+def figures(name: str, measures: Measures, scenario: Scenario) -> Row:
     """One policy in one scenario."""
+    fault, beyond = scenario.fault, f"> {scenario.end - scenario.fault.end:g} s"
     sent = f"{measures.sent} ({percent(measures.sent_share)})" if fault.harms else "-"
     return (
         name,
@@ -107,8 +112,8 @@ def figures(name: str, measures: Measures, fault: Fault) -> Row:
         percent(measures.rejected),
         sent,
         seconds(measures.opens_after, "-"),
-        seconds(measures.rejects_until),
-        seconds(measures.well_after),
+        seconds(measures.rejects_until, beyond),
+        seconds(measures.well_after, beyond),
         str(measures.false_opens),
     )
 
@@ -179,6 +184,6 @@ def report(run: Run, results: Results, verdicts: Sequence[Verdict], table: Table
         ]
     for scenario in run.scenarios:
         runs = {policy.name: results[scenario.name, policy.name] for policy in run.policies}
-        rows = [figures(name, middle(each), scenario.fault) for name, each in runs.items()]
+        rows = [figures(name, middle(each), scenario) for name, each in runs.items()]
         parts += [f"{heading}{scenario.name}: {scenario.title}", table(FIGURES, rows)]
     return "\n\n".join(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .world import Dependency, Fault, Fleet, Server
 
@@ -18,10 +18,8 @@ class Scenario:
     title: str
     fault: Fault
     fleet: Fleet = field(default_factory=Fleet)
-    capacity: float | None = None
-    """Calls a second of the server beneath all shards; None for more than anybody needs."""
-    queue: float = 5.0
-    """Seconds that a call may wait in that server's queue."""
+    server: Server | None = None
+    """What is beneath all shards; None for more than anybody needs."""
     aftermath: float = 0.0
     """Seconds after the fault that are judged with it."""
     tail: float = TAIL
@@ -37,7 +35,7 @@ class Scenario:
 
     def dependency(self, noise: float) -> Dependency:
         """A new one, at the beginning of the script."""
-        server = None if self.capacity is None else Server(self.capacity, self.queue)
+        server = self.server and replace(self.server)
         return Dependency((self.fault,), self.fleet.timeout, noise, server)
 
 
@@ -51,6 +49,9 @@ def _dead(count: int) -> Scenario:
 CROWDED = Fleet(workers=20, other_rate=10.0, timeout=10.0)
 #: Impatient, and stubborn: three attempts, 1 s each.
 RETRYING = Fleet(timeout=1.0, attempts=3)
+#: A server that lets calls wait for longer than their callers do; and one that turns them away in good time.
+OVERRUN = Server(capacity=140.0, queue=5.0)
+PRUDENT = Server(capacity=140.0, queue=0.5, refusal=0.3)
 THREE = frozenset(range(3))
 
 SCENARIOS = (
@@ -59,21 +60,28 @@ SCENARIOS = (
     _dead(3),
     _dead(6),
     Scenario("outage", "total outage of 20 s", Fault(BEGIN, BEGIN + 20, errors=1.0)),
-    Scenario("errors", "20 % errors for 300 s", Fault(BEGIN, BEGIN + 300, errors=0.2)),
+    Scenario("errors", "20 % errors for 300 s", Fault(BEGIN, BEGIN + 300, errors=0.2), tail=60.0),
     Scenario(
         "ramp",
         "errors rise to 5 % in 120 s, and stay for 180 s",
         Fault(BEGIN, BEGIN + 300, errors=0.05, rise=120.0),
+        tail=60.0,
     ),
     Scenario("hang-3", "3 shards of 10 hang for 60 s", Fault(BEGIN, BEGIN + 60, THREE, hangs=True), CROWDED),
-    Scenario("hang", "all shards hang for 60 s", Fault(BEGIN, BEGIN + 60, hangs=True), CROWDED),
+    Scenario("hang", "all shards hang for 60 s", Fault(BEGIN, BEGIN + 60, hangs=True), CROWDED, tail=180.0),
     Scenario(
         "overload",
         "20 s at 30 % of the capacity, then 120 s at all of it, while callers try again",
         Fault(BEGIN, BEGIN + 20, capacity=0.3),
         RETRYING,
-        capacity=140.0,
+        OVERRUN,
         aftermath=120.0,
-        tail=60.0,
+    ),
+    Scenario(
+        "brownout",
+        "120 s at half of the capacity, while callers try again",
+        Fault(BEGIN, BEGIN + 120, capacity=0.5),
+        RETRYING,
+        PRUDENT,
     ),
 )

@@ -38,10 +38,10 @@ class Simulation:
         self._circuits = [self._process(number) for number in range(scenario.fleet.processes)]
 
     def run(self) -> Tally:
-        """Let it all happen."""
+        """Let it all happen, until the last call has ended."""
         with seeded(self.seed):
             self._await_call()
-            self.engine.run(self.scenario.end)
+            self.engine.run()
         return self.tally
 
     def _process(self, number: int) -> list[CircuitBreaker] | None:

@@ -87,13 +87,16 @@ class Answer(NamedTuple):
 class Server:
     """What all shards stand on, where there is too little of it: one queue, first come, first served.
 
-    It works off what nobody waits for any more, too. Who would wait for longer than `queue` is sent away.
+    It works off what nobody waits for any more, too. Who would wait for longer than `queue` is turned away,
+    which is work as well.
     """
 
     capacity: float
     """Calls a second."""
     queue: float
     """Seconds."""
+    refusal: float = 0.0
+    """What it costs to turn a call away, for each that it costs to serve one."""
     busy_until: float = 0.0
 
     def wait(self, now: float) -> float:
@@ -101,11 +104,11 @@ class Server:
         return max(0.0, self.busy_until - now)
 
     def serve(self, now: float, share: float = 1.0) -> float | None:
-        """Seconds until it has been served, with a `share` of the capacity; None if it is sent away."""
-        if self.wait(now) > self.queue:
-            return None
-        self.busy_until = max(now, self.busy_until) + 1 / (self.capacity * share)
-        return self.busy_until - now
+        """Seconds until it has been served, with a `share` of the capacity; None if it is turned away."""
+        is_full = self.wait(now) > self.queue
+        work = self.refusal if is_full else 1.0
+        self.busy_until = max(now, self.busy_until) + work / (self.capacity * share)
+        return None if is_full else self.busy_until - now
 
 
 @dataclass
