@@ -34,6 +34,7 @@ from circuitry.locked import LockedCircuit
 from circuitry.machine import WAIVED, Admission, Circuit
 from circuitry.metrics import CircuitBreakerMetrics
 from circuitry.states import CircuitState, Limits, Outcome, Probe, Rejection
+from circuitry.throttling import chance
 from circuitry.watches import Flight
 
 DEBUG = 10
@@ -127,9 +128,12 @@ class Breaker(LockedCircuit):
             self._take_due()
         now = self._clock()
         circuit, limits = self._circuit, self.limits
+        if circuit.full_at:
+            circuit = self._ramping(now)
+        lot = chance() if limits.ramp_up else 1.0
         if leave is None:
             if not self._dropped:
-                after, verdict = machine.admit(circuit, limits, now)
+                after, verdict = machine.admit(circuit, limits, now, lot)
                 if after is circuit:
                     return verdict
             if self._gate.governs:
@@ -140,7 +144,7 @@ class Breaker(LockedCircuit):
             limits = self._limits_for(None)
         with self._lock:
             self._sweep(now)
-            after, verdict = machine.admit(self._circuit, limits, now)
+            after, verdict = machine.admit(self._circuit, limits, now, lot)
             self._become(after)
         if leave is not None:
             leave.used_by(verdict) if isinstance(verdict, Probe) else leave.give_back()
@@ -305,7 +309,9 @@ class Breaker(LockedCircuit):
     def is_as_new(self) -> bool:
         """Whether a new breaker would do the same, but for a streak: takes no lock, tells no listener."""
         circuit = self._circuit
-        return circuit.judged is CircuitState.CLOSED and circuit.state == self.config.initial_state
+        if circuit.judged is not CircuitState.CLOSED or circuit.state != self.config.initial_state:
+            return False
+        return not machine.shed_share(circuit, self.limits, self._clock())
 
     def _current(self) -> Circuit:
         if self._due:
@@ -353,7 +359,7 @@ class Breaker(LockedCircuit):
                 opened=totals.entered[CircuitState.OPEN],
                 last_failure_at=self._last_failure_at,
                 retry_after=machine.retry_after(circuit, limits, now),
-                shed_share=circuit.evidence.shed_share if circuit.evidence is not None else 0.0,
+                shed_share=machine.shed_share(circuit, limits, now),
                 shadow_state=circuit.judged if circuit.order is CircuitState.SHADOW else None,
                 shadow_rejected=totals.shadow_rejected.read(),
                 verdict="fleet" if circuit.followed or circuit.order is not circuit.mode else "local",

@@ -64,6 +64,8 @@ class CircuitBreakerConfig:
         call_timeout: seconds (or a `timedelta`), > 0, that a call of an async function may take; then it is
             cancelled, and `TimeoutError` is raised and counts as a failure. None is without end.
         half_open_max_calls: probes in flight at once, >= 1.
+        ramp_up: seconds (or a `timedelta`), > 0, in which the share of calls that are admitted grows from a
+            tenth to all, once the circuit has closed by its probes. None is at once.
         probe_timeout: seconds (or a `timedelta`), > 0, after which a probe without a result
             loses its slot; None means as long as `timeout_duration`.
         initial_state: "closed", "shadow", "disabled" or "forced_open".
@@ -94,6 +96,7 @@ class CircuitBreakerConfig:
     retry_after: Hint | None = None
     call_timeout: Seconds | None = None
     half_open_max_calls: int = 3
+    ramp_up: Seconds | None = None
     probe_timeout: Seconds | None = None
     initial_state: str = "closed"
     quorum: int | None = None
@@ -133,7 +136,7 @@ class CircuitBreakerConfig:
             self._settle(name, check_errors(name, getattr(self, name)))
         for name in ("failure_if", "describe_failure", "backoff", "retry_after"):
             check_predicate(name, getattr(self, name))
-        for name in ("slow_call_duration", "call_timeout"):
+        for name in ("slow_call_duration", "call_timeout", "ramp_up"):
             if getattr(self, name) is not None:
                 self._settle(name, check_seconds(name, getattr(self, name)))
         call_timeout = cast("float | None", self.call_timeout)
@@ -148,7 +151,8 @@ class CircuitBreakerConfig:
         if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
             streak, policy = rule.threshold, None
         numbers = (streak, self.success_threshold, timeout, self.half_open_max_calls, probe_timeout)
-        self._settle("limits", Limits(*numbers, policy))
+        ramp_up = cast("float | None", self.ramp_up) or 0.0
+        self._settle("limits", Limits(*numbers, policy, ramp_up=ramp_up))
 
     def _rule(self) -> Rule | None:
         """What `trip`, or the settings that spell it out, come to."""
@@ -255,7 +259,7 @@ SPELLED = (
 )
 
 #: What only matters to a circuit that opens, and has no default.
-OF_OPEN = ("backoff", "retry_after")
+OF_OPEN = ("backoff", "retry_after", "ramp_up")
 
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init

@@ -83,7 +83,7 @@ class LockedCircuit(Listening):
         enter: Callable[[], Admitting | None] | None = None
         self._gate.tag(evidence)
         barrier = machine.barrier(circuit)
-        if self._gate.asleep:
+        if self._gate.asleep or circuit.full_at:  # or in a ramp: each call asks the machine
             evidence = None
         elif evidence is not None:
             enter = evidence.entrance
@@ -121,6 +121,13 @@ class LockedCircuit(Listening):
             self._show(circuit)
         if circuit.generation != old.generation:
             self._note(old, circuit)
+
+    def _ramping(self, now: float) -> Circuit:
+        """The circuit, where it was in a ramp a moment ago: without it, if that is over."""
+        if machine.at_full(self._circuit, now) is not self._circuit:
+            with self._lock:
+                self._become(machine.at_full(self._circuit, now))
+        return self._circuit
 
     def _note(self, old: Circuit, circuit: Circuit) -> None:
         """Count a new generation, and leave word for the listeners if it is another state."""

@@ -40,6 +40,9 @@ ADMINISTRATIVE: dict[Reason, CircuitState] = {
 }
 
 
+#: This share of calls is shed when a circuit has just recovered, if it ramps up.
+RAMPED = 0.9
+
 #: What an admitted call brings back with its outcome: its probe, or the evidence it counts in.
 Admission: TypeAlias = Probe | Admitting
 
@@ -52,7 +55,8 @@ class Circuit(NamedTuple):
 
     `judged` is what the circuit makes of its calls: closed, open or half_open. `mode` is what an
     operator made of the circuit, if anything; `fleet_mode` what one made of it in a whole fleet.
-    Each field from `evidence` to `probes` belongs to one state and is at its default in the others.
+    Each field from `evidence` to `probes`, and `full_at`, belongs to one state and is at its default in the
+    others.
     """
 
     judged: CircuitState
@@ -68,6 +72,7 @@ class Circuit(NamedTuple):
     fleet_mode: CircuitState | None = None
     followed: bool = False  # this generation was begun by a fleet, not by this circuit
     openings: int = 0  # how often it has opened by its own judgement since it was last closed
+    full_at: float = 0.0  # closed: until then only a growing share of calls is admitted; 0 if all are
 
     @property
     def order(self) -> CircuitState | None:
@@ -90,8 +95,15 @@ def reason_for(state: CircuitState) -> Reason:
     return next(reason for reason, reached in ADMINISTRATIVE.items() if reached is state)
 
 
-def admit(circuit: Circuit, limits: Limits, now: float) -> tuple[Circuit, Admission | Rejection]:
-    """May a call go out now? Its admission, or why not."""
+def admit(
+    circuit: Circuit, limits: Limits, now: float, lot: float = 1.0
+) -> tuple[Circuit, Admission | Rejection]:
+    """May a call go out now? Its admission, or why not.
+
+    `lot` is what was drawn for it, from 0 up to 1: one below the share that is shed in a ramp is rejected.
+    """
+    if now < circuit.full_at and lot < shed_share(circuit, limits, now):
+        return circuit, refuse(circuit, 0.0)
     if circuit.evidence is not None:
         admission = circuit.evidence.enter()
         if admission is not None:
@@ -111,6 +123,19 @@ def refuse(circuit: Circuit, retry_after: float) -> Rejection | Unjudged:
     if circuit.order is CircuitState.SHADOW:
         return WAIVED
     return Rejection(circuit.state, retry_after, circuit.cause)
+
+
+def shed_share(circuit: Circuit, limits: Limits, now: float) -> float:
+    """The share of calls, >= 0 and < 1, that a closed circuit rejects now."""
+    left = circuit.full_at - now
+    if left > 0:
+        return RAMPED * left / max(left, limits.ramp_up)
+    return circuit.evidence.shed_share if circuit.evidence is not None else 0.0
+
+
+def at_full(circuit: Circuit, now: float) -> Circuit:
+    """The circuit without its ramp, if that is over."""
+    return circuit if now < circuit.full_at or not circuit.full_at else circuit._replace(full_at=0.0)
 
 
 def barrier(circuit: Circuit) -> tuple[float, str | None] | None:
@@ -176,6 +201,7 @@ def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
         if not is_order and (circuit.judged is CircuitState.CLOSED or not circuit.followed):
             return circuit
     evidence = _evidence(circuit.mode or verdict.mode, limits) if judged is CircuitState.CLOSED else None
+    recovers = judged is CircuitState.CLOSED and not ordered and verdict.reason == Reason.RECOVERED
     return Circuit(
         judged,
         circuit.mode,
@@ -187,6 +213,7 @@ def follow(circuit: Circuit, limits: Limits, verdict: FleetVerdict) -> Circuit:
         fleet_mode=verdict.mode,
         followed=True,
         openings=circuit.openings if judged is not CircuitState.CLOSED else 0,
+        full_at=_full_at(limits, verdict.deadline) if recovers else 0.0,
     )
 
 
@@ -202,8 +229,11 @@ def staged(limits: Limits, state: CircuitState, generation: int, now: float) -> 
 def adjust(circuit: Circuit, old: Limits, limits: Limits) -> Circuit:
     """Let a circuit go by other limits from its next outcome on.
 
-    What is counted stays counted, but for what another rule counts in another way.
+    What is counted stays counted, but for what another rule counts in another way. A ramp ends when it would
+    have ended, or at once if there is to be none.
     """
+    if circuit.full_at and not limits.ramp_up:
+        circuit = circuit._replace(full_at=0.0)
     evidence = circuit.evidence
     if isinstance(evidence, Streak) and limits.rule is None:
         evidence.limit = limits.failure_threshold
@@ -245,12 +275,18 @@ def _enter(
     evidence: Evidence | None = None,
     deadline: float = 0.0,
     cause: str | None = None,
+    full_at: float = 0.0,
 ) -> Circuit:
     """Go through the table: the next generation, with nothing left of the last."""
     judged, generation = TRANSITIONS[circuit.judged, reason], circuit.generation + 1
     openings = 0 if judged is CircuitState.CLOSED else circuit.openings + (judged is CircuitState.OPEN)
     here = Circuit(judged, circuit.mode, generation, reason, evidence, deadline, cause)
-    return here._replace(fleet_mode=circuit.fleet_mode, openings=openings)
+    return here._replace(fleet_mode=circuit.fleet_mode, openings=openings, full_at=full_at)
+
+
+def _full_at(limits: Limits, now: float) -> float:
+    """When all calls are admitted again, if the circuit has recovered now; 0 if they are at once."""
+    return now + limits.ramp_up if limits.ramp_up else 0.0
 
 
 def _mode_of(state: CircuitState) -> CircuitState | None:
@@ -297,6 +333,7 @@ def _probed(
         return _enter(circuit, Reason.PROBE_FAILED, deadline=deadline, cause=cause)
     successes = circuit.successes + (outcome is Outcome.SUCCESS)
     if successes >= limits.success_threshold:
-        return _enter(circuit, Reason.RECOVERED, evidence=_evidence(None, limits))
+        evidence, full_at = _evidence(None, limits), _full_at(limits, now)
+        return _enter(circuit, Reason.RECOVERED, evidence=evidence, full_at=full_at)
     slots = tuple(slot for slot in circuit.slots if slot.number != probe.number)
     return circuit._replace(successes=successes, slots=slots)

@@ -45,6 +45,7 @@ KEYS = (
     "timeout_duration",
     "call_timeout",
     "half_open_max_calls",
+    "ramp_up",
     "probe_timeout",
     "initial_state",
     "quorum",

@@ -45,6 +45,7 @@ class NumberSettings(TypedDict, total=False):
     retry_after: Hint | None
     call_timeout: Seconds | None
     half_open_max_calls: int
+    ramp_up: Seconds | None
     probe_timeout: Seconds | None
     initial_state: str
     quorum: int | None

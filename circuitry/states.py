@@ -47,7 +47,9 @@ def _no_clock() -> float:
 
 
 class Limits(NamedTuple):
-    """What the steps go by; durations in seconds. `rule` is in place of `failure_threshold`."""
+    """What the steps go by; durations in seconds. `rule` is in place of `failure_threshold`; a `ramp_up` of 0
+    is none.
+    """
 
     failure_threshold: int = 5
     success_threshold: int = 3
@@ -56,6 +58,7 @@ class Limits(NamedTuple):
     probe_timeout: float = 30.0
     rule: TripRule | None = None
     clock: Callable[[], float] = _no_clock  # for a rule's evidence: the machine itself doesn't ask
+    ramp_up: float = 0.0
 
 
 class Slot(NamedTuple):
@@ -99,5 +102,5 @@ class FleetVerdict(NamedTuple):
     state: CircuitState  # closed, open or half_open
     mode: CircuitState | None  # what an operator said to the fleet: forced_open, disabled or shadow
     reason: str
-    deadline: float  # open: when the first probe may go, on this process's clock
+    deadline: float  # open: when the first probe may go; closed: when that was heard; on this process's clock
     cause: str | None

@@ -18,6 +18,7 @@ texts = {
     "success_threshold": counts,
     "timeout_duration": seconds,
     "half_open_max_calls": counts,
+    "ramp_up": seconds,
     "probe_timeout": seconds,
     "initial_state": st.sampled_from(INITIAL_STATES),
 }
@@ -28,6 +29,7 @@ settings = st.fixed_dictionaries(
     optional={
         **texts,
         "timeout_duration": durations,
+        "ramp_up": st.none() | durations,
         "probe_timeout": st.none() | durations,
         "include": st.sampled_from([None, OSError, (OSError, ValueError)]),
         "exclude": st.sampled_from([None, KeyError, (KeyError, IndexError)]),

@@ -20,7 +20,7 @@ from .strategies import durations, settings, tables
 pytestmark = pytest.mark.core
 
 COUNTS = ("failure_threshold", "success_threshold", "half_open_max_calls")
-DURATIONS = ("timeout_duration", "probe_timeout")
+DURATIONS = ("timeout_duration", "probe_timeout", "ramp_up")
 
 
 @given(settings)
@@ -54,6 +54,7 @@ def test_its_numbers_are_those_of_the_machine(settings):
     assert [getattr(limits, name) for name in COUNTS] == [getattr(config, name) for name in COUNTS]
     assert limits.timeout_duration == config.timeout_duration
     assert limits.probe_timeout == (config.probe_timeout or config.timeout_duration)
+    assert limits.ramp_up == (config.ramp_up or 0.0)
 
 
 @given(durations)

@@ -27,7 +27,7 @@ from circuitry import (
 pytestmark = pytest.mark.core
 
 COUNTS = ("failure_threshold", "success_threshold", "half_open_max_calls")
-DURATIONS = ("timeout_duration", "probe_timeout")
+DURATIONS = ("timeout_duration", "probe_timeout", "ramp_up")
 ERRORS = ("include", "exclude")
 CALLABLES = ("failure_if", "describe_failure")
 

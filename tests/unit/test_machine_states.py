@@ -90,7 +90,7 @@ class TestWords:
         assert Limits()[:5] == (5, 3, 30.0, 3, 30.0)
 
     def test_the_fields_of_a_circuit_are_at_rest_by_default(self):
-        assert Circuit(OPEN, None, 1, Reason.TRIPPED)[4:] == (None, 0.0, None, 0, (), 0, None, False, 0)
+        assert Circuit(OPEN, None, 1, Reason.TRIPPED)[4:] == (None, 0.0, None, 0, (), 0, None, False, 0, 0.0)
 
     def test_the_end_of_a_probe_always_takes_a_step(self):
         probe = Probe(1, 0)

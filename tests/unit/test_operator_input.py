@@ -113,6 +113,7 @@ VALUES = {
         "12:00:00",
         "1" + "0" * 400,
     ],
+    "ramp_up": ["0", "-1", "nan", "true", '"30"'],
     "probe_timeout": ["0", '"none"'],
     "initial_state": ['"open"', '"half_open"', "1"],
     "preset": ['"nope"', "3", "[]"],
