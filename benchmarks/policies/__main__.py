@@ -26,6 +26,7 @@ DRAWN = {
     "errors": (NOTHING.name, "classic 20 %", "default", "adaptive"),
     "hang": (NOTHING.name, "default", "keyed", "slow calls", "adaptive"),
     "overload": (NOTHING.name, "default", "backoff", "adaptive", "adaptive, 10 s"),
+    "cold-start": (NOTHING.name, "default", "backoff", "ramp-up"),
 }
 DRAWN_DEAD = (NOTHING.name, "classic 20 %", "default", "rate 50 %", "keyed")
 

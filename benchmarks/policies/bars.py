@@ -89,7 +89,32 @@ BARS = (
 
 #: Why a policy misses what is asked of it, by the names of bar and policy.
 REASONS: dict[tuple[str, str], str] = {
-    ("outage", NOTHING.name): "it holds nothing back: this is what a breaker is for",
+    ("outage", NOTHING.name): "it holds nothing back: this is what a breaker is for.",
+    ("recovery", "ramp-up"): (
+        "30 s open and 30 s of ramp end 41 s after an outage of 20 s; a probe that meets one of the "
+        "errors of a good day adds 30 s. A shorter `ramp_up`, or a shorter wait before it, meets it."
+    ),
+    ("outage", "adaptive"): (
+        "its window of 30 s is full of successes when the outage begins, and until half of them have left"
+        " it, 15 s later, it sheds nothing. It is for what is overloaded rather than down."
+    ),
+    ("recovery", "adaptive, 10 s"): (
+        "the outage is longer than its window, so there is no success left in it to begin from: it comes "
+        "back from single calls, and what it lets through doubles each 0.43 windows at best."
+    ),
+    ("errors", "adaptive, k=1.1"): (
+        "what it lets through is k times what succeeds, and 1.1 x 0.8 is less than 1: each call that is "
+        "shed makes it shed more, down to a trickle. k has to be above 1 / (1 - the worst error rate to "
+        "be borne)."
+    ),
+    ("ramp", "adaptive, k=1.1"): (
+        "it bears 9 % errors; at 5 % some process sees more than that in its window by chance, and stays "
+        "below."
+    ),
+    ("outage", "adaptive, k=1.1"): "for the same reason as with k=2, though later successes count for less.",
+    ("recovery", "adaptive, k=1.1"): (
+        "each window it lets through only a tenth more than succeeded in the last."
+    ),
 }
 
 

@@ -63,6 +63,7 @@ POLICIES = (
     Policy("default", {}),
     Policy("rate 50 %", {"failure_rate_threshold": 0.5}),
     Policy("backoff", {"timeout_duration": 2.0, "backoff": Exponential(factor=2.0, maximum=60.0)}),
+    Policy("ramp-up", {"ramp_up": 30.0}),
     Policy("slow calls", {**SLOW, "window": 20, "minimum_calls": 10}),
     Policy("keyed", {}, is_keyed=True),
     Policy("keyed, 10 s", {"timeout_duration": 10.0}, is_keyed=True),

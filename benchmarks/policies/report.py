@@ -81,12 +81,12 @@ that come in from the beginning of the fault to its end.
 Where shards hang, callers give up after {crowded.timeout:g} s. Each process has {crowded.workers} workers, \
 and {crowded.other_rate:g} pieces of other work a second, which need one and no dependency. What finds no \
 worker free is lost.
-In the overload and the brownout all shards stand on one server: {overrun.capacity:g} calls a second, first \
-come, first served. Callers give up after {retrying.timeout:g} s, and the server works it off all the same. \
-They make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after a rejection.
-In the overload the server lets calls wait for up to {overrun.queue:g} s, and what is judged goes on for \
-120 s after the trigger. In the brownout it turns away who would wait for more than {prudent.queue:g} s, \
-which costs it {refusal} of serving one."""
+In the overload, the cold start and the brownout all shards stand on one server: {overrun.capacity:g} calls \
+a second, first come, first served. Callers give up after {retrying.timeout:g} s, and the server works it \
+off all the same. They make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after a rejection.
+In the overload and the cold start it lets calls wait for up to {overrun.queue:g} s, and what is judged goes \
+on for 120 s after the trigger. In the brownout it turns away who would wait for more than \
+{prudent.queue:g} s, which costs it {refusal} of serving one."""
 
 FIGURES = (
     "policy",

@@ -20,6 +20,8 @@ class Scenario:
     fleet: Fleet = field(default_factory=Fleet)
     server: Server | None = None
     """What is beneath all shards; None for more than anybody needs."""
+    then: tuple[Fault, ...] = ()
+    """What befalls it afterwards."""
     aftermath: float = 0.0
     """Seconds after the fault that are judged with it."""
     tail: float = TAIL
@@ -36,7 +38,7 @@ class Scenario:
     def dependency(self, noise: float) -> Dependency:
         """A new one, at the beginning of the script."""
         server = self.server and replace(self.server)
-        return Dependency((self.fault,), self.fleet.timeout, noise, server)
+        return Dependency((self.fault, *self.then), self.fleet.timeout, noise, server)
 
 
 def _dead(count: int) -> Scenario:
@@ -75,6 +77,15 @@ SCENARIOS = (
         Fault(BEGIN, BEGIN + 20, capacity=0.3),
         RETRYING,
         OVERRUN,
+        aftermath=120.0,
+    ),
+    Scenario(
+        "cold-start",
+        "outage of 20 s, then the capacity grows from 30 % to all of it in 60 s, while callers try again",
+        Fault(BEGIN, BEGIN + 20, errors=1.0),
+        RETRYING,
+        OVERRUN,
+        then=(Fault(BEGIN + 20, BEGIN + 80, capacity=0.3, warms_up=True),),
         aftermath=120.0,
     ),
     Scenario(

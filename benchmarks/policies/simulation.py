@@ -87,13 +87,14 @@ class Simulation:
             return
         circuits = self._circuits[call.process]
         faults = self.dependency.faults(shard, now)
+        is_into_fault = self.scenario.fault in faults
         try:
             permit = None if circuits is None else circuits[shard].acquire()
         except CircuitOpenError:
-            self.tally.rejected(call, now, bool(faults))
+            self.tally.rejected(call, now, is_into_fault)
             self.busy[call.process] -= 1
             return
-        self.tally.sent(call, bool(faults))
+        self.tally.sent(call, is_into_fault)
         answer = self.dependency.answer(call, faults, now)
         self.engine.at(now + answer.after, self._end, call, permit, answer.succeeds)
 

@@ -50,6 +50,8 @@ class Fault:
     """Calls aren't answered until their callers give up."""
     capacity: float = 1.0
     """What is left of the server's capacity."""
+    warms_up: bool = False
+    """It grows back to all of it until the end."""
 
     def is_on(self, shard: int, now: float) -> bool:
         return self.begin <= now < self.end and shard in self.shards
@@ -58,6 +60,10 @@ class Fault:
     def harms(self) -> bool:
         """Whether it is one at all."""
         return self.errors > 0 or self.hangs or self.capacity < 1
+
+    def capacity_at(self, now: float) -> float:
+        done = (now - self.begin) / (self.end - self.begin) if self.warms_up else 0.0
+        return self.capacity + (1 - self.capacity) * done
 
     def error_rate(self, now: float) -> float:
         return self.errors * min(1.0, (now - self.begin) / self.rise) if self.rise else self.errors
@@ -136,7 +142,7 @@ class Dependency:
             return Answer(ERROR_AFTER, False)
         if self.server is None:
             return Answer(call.latency, True)
-        served = self.server.serve(now, math.prod(fault.capacity for fault in faults))
+        served = self.server.serve(now, math.prod(fault.capacity_at(now) for fault in faults))
         if served is None:
             return Answer(ERROR_AFTER, False)
         took = served + call.latency

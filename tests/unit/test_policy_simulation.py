@@ -159,6 +159,12 @@ def test_a_server_turns_away_who_would_wait_too_long_and_pays_for_that() -> None
     assert server.wait(0.0) == 0.75
 
 
+def test_a_server_that_warms_up_gets_its_capacity_back_in_a_line() -> None:
+    fault = Fault(10.0, 20.0, capacity=0.5, warms_up=True)
+    assert [fault.capacity_at(now) for now in (10.0, 15.0, 20.0)] == [0.5, 0.75, 1.0]
+    assert Fault(10.0, 20.0, capacity=0.5).capacity_at(15.0) == 0.5
+
+
 def test_half_of_the_capacity_takes_twice_the_time() -> None:
     assert Server(capacity=2.0, queue=9.0).serve(0.0, share=0.5) == 1.0
 
@@ -348,7 +354,9 @@ def test_a_time_without_end_is_said_in_words() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenarios that take no time."""
-    monkeypatch.setattr(program, "SCENARIOS", [small(each.name, tail=5.0) for each in SCENARIOS])
+    fleet = Fleet(processes=1, rate=5.0)
+    scenarios = [replace(each, fleet=fleet, server=None, aftermath=0.0, tail=5.0) for each in SCENARIOS]
+    monkeypatch.setattr(program, "SCENARIOS", scenarios)
 
 
 @pytest.mark.usefixtures("quick")
