@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import sys
 from collections import defaultdict
@@ -21,12 +22,18 @@ from .scenarios import SCENARIOS, Scenario
 from .simulation import live_through
 from .world import NOISE
 
-#: Who is drawn, and where: more lines than these can't be told apart.
+#: Of which scenarios there are plots, and who is in them: more lines than these can't be told apart.
 DRAWN = {
-    "errors": (NOTHING.name, "classic 20 %", "default", "adaptive"),
-    "hang": (NOTHING.name, "default", "keyed", "slow calls", "adaptive"),
-    "overload": (NOTHING.name, "default", "backoff", "adaptive", "adaptive, 10 s"),
-    "cold-start": (NOTHING.name, "default", "backoff", "ramp-up"),
+    "errors": ("20 % errors for 300 s", (NOTHING.name, "classic 20 %", "default", "adaptive")),
+    "hang": ("all shards hang for 60 s", (NOTHING.name, "default", "slow calls", "keyed", "adaptive")),
+    "overload": (
+        "an overload of 20 s, and callers that try again",
+        (NOTHING.name, "default", "backoff", "adaptive", "adaptive, 10 s"),
+    ),
+    "cold-start": (
+        "an outage of 20 s, and a dependency that comes back cold",
+        (NOTHING.name, "default", "backoff", "ramp-up"),
+    ),
 }
 DRAWN_DEAD = (NOTHING.name, "classic 20 %", "default", "rate 50 %", "keyed")
 
@@ -69,7 +76,7 @@ def run_all(
     if jobs == 1:
         yield from map(live_through, *given, itertools.repeat(noise))
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(live_through, *given, itertools.repeat(noise))
 
 
@@ -86,13 +93,13 @@ def drawings(results: Results, firsts: Mapping[str, Mapping[str, Tally]]) -> dic
         groups = ["1 of 10 shards dead", "3 of 10", "6 of 10"]
         words = "calls that succeed, for each hundred that do without a breaker"
         drawn["policies-shards.svg"] = plots.bars("Healthy goodput that is kept", groups, kept, words)
-    for name, tallies in firsts.items():
-        if name in DRAWN:
-            scenario = tallies[NOTHING.name].scenario
-            series = {policy: tallies[policy].shares() for policy in DRAWN[name]}
-            fault, words = scenario.fault.end - scenario.fault.begin, "from the beginning of the fault"
-            title = f"Calls that succeed: {scenario.title}"
-            drawn[f"policies-{name}.svg"] = plots.lines(title, series, fault, words)
+    for name in DRAWN.keys() & firsts.keys():
+        title, policies = DRAWN[name]
+        tallies, fault = firsts[name], firsts[name][NOTHING.name].scenario.fault
+        series = {policy: tallies[policy].shares() for policy in policies}
+        words = "from the beginning of the fault"
+        drawing = plots.lines(f"Calls that succeed: {title}", series, fault.end - fault.begin, words)
+        drawn[f"policies-{name}.svg"] = drawing
     return drawn
 
 
@@ -104,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     firsts: dict[str, dict[str, Tally]] = {}
     for tallies in run_all(scenarios, seeds, chosen.noise, chosen.jobs):
         nothing = tallies[NOTHING.name]
+        print(f"{nothing.scenario.name}: done", file=sys.stderr, flush=True)
         for name, tally in tallies.items():
             results[nothing.scenario.name, name].append(measure(tally, nothing))
         firsts.setdefault(nothing.scenario.name, tallies)

@@ -111,7 +111,10 @@ REASONS: dict[tuple[str, str], str] = {
         "it bears 9 % errors; at 5 % some process sees more than that in its window by chance, and stays "
         "below."
     ),
-    ("outage", "adaptive, k=1.1"): "for the same reason as with k=2, though later successes count for less.",
+    ("outage", "adaptive, k=1.1"): (
+        "its window remembers the good seconds before the outage: it sheds from the third second on, but "
+        "no more than what has left the window."
+    ),
     ("recovery", "adaptive, k=1.1"): (
         "each window it lets through only a tenth more than succeeded in the last."
     ),

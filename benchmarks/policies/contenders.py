@@ -27,10 +27,8 @@ class Policy:
     @property
     def code(self) -> str:
         """The settings, as they are written."""
-        if self.settings is None:
-            return "no breaker"
         keyed = ["key=shard"] if self.is_keyed else []
-        return ", ".join([*keyed, *(f"{name}={value!r}" for name, value in self.settings.items())])
+        return ", ".join([*keyed, *(f"{name}={value!r}" for name, value in (self.settings or {}).items())])
 
     def guarded(self, shard: int) -> frozenset[int]:
         """The shards that are guarded by the circuit of this one."""

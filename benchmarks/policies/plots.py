@@ -7,8 +7,20 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 820, 400
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 50, 95  # of the frame around what is plotted
-COLOURS = ("#7b8794", "#d64545", "#de911d", "#3a86d8", "#27ab83", "#9b59d0")  # good on white and on black
-DASHES = ("6 5", "", "", "", "", "")  # the first is who does nothing
+#: A policy looks the same in every plot. These are good on white and on black.
+COLOURS = {
+    "nothing": "#7b8794",
+    "classic 20 %": "#d64545",
+    "default": "#de911d",
+    "rate 50 %": "#8d6e3f",
+    "backoff": "#27ab83",
+    "ramp-up": "#3a86d8",
+    "slow calls": "#3a86d8",
+    "keyed": "#9b59d0",
+    "adaptive": "#e05fa0",
+    "adaptive, 10 s": "#2ea3b7",
+}
+DASHED = "nothing"
 
 STYLE = """\
   <style>
@@ -62,18 +74,18 @@ def legend(names: Sequence[str]) -> list[str]:
     lines: list[str] = []
     for number, name in enumerate(names):
         x, y = LEFT + number * step, HEIGHT - 24
-        lines.append(stroke(number, [(x, y), (x + 22, y)]))
+        lines.append(stroke(name, [(x, y), (x + 22, y)]))
         lines.append(text(x + 28, y, name, "left"))
     return lines
 
 
-def stroke(number: int, points: Line) -> str:
-    dash = f' stroke-dasharray="{DASHES[number]}"' if DASHES[number] else ""
+def stroke(name: str, points: Line) -> str:
+    dash = ' stroke-dasharray="6 5"' if name == DASHED else ""
     places = " ".join(f"{x:g},{y:g}" for x, y in points)
-    return f'  <polyline stroke="{COLOURS[number]}"{dash} points="{places}"/>'
+    return f'  <polyline stroke="{COLOURS[name]}"{dash} points="{places}"/>'
 
 
-def lines(title: str, series: Mapping[str, Line], fault: float, words: str) -> str:
+def lines(title: str, series: dict[str, Line], fault: float, words: str) -> str:
     """Shares over time, in seconds from the beginning of a fault that lasts `fault` seconds."""
     times = [time for line in series.values() for time, _ in line]
     across = Scale(min(times), max(times), LEFT, WIDTH - RIGHT)
@@ -84,8 +96,8 @@ def lines(title: str, series: Mapping[str, Line], fault: float, words: str) -> s
     ticks = range(-(int(-min(times)) // step) * step, int(max(times)) + 1, step)
     drawn += [text(across(tick), SHARE(0) + 16, f"{tick} s") for tick in ticks]
     drawn.append(text((LEFT + WIDTH - RIGHT) / 2, SHARE(0) + 38, words))
-    for number, line in reversed(list(enumerate(series.values()))):  # the first, which is dashed, on top
-        drawn.append(stroke(number, [(across(time), SHARE(min(share, 1.0))) for time, share in line]))
+    for name, line in reversed(series.items()):  # the first on top
+        drawn.append(stroke(name, [(across(time), SHARE(min(share, 1.0))) for time, share in line]))
     return frame(title, [*drawn, *legend(list(series))])
 
 
@@ -95,11 +107,11 @@ def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]
     width = room * 0.8 / len(series)
     drawn = [text(LEFT + (number + 0.5) * room, SHARE(0) + 16, name) for number, name in enumerate(groups)]
     drawn.append(text((LEFT + WIDTH - RIGHT) / 2, SHARE(0) + 38, words))
-    for number, shares in enumerate(series.values()):
+    for number, (policy, shares) in enumerate(series.items()):
         for group, share in enumerate(shares):
             x, y = LEFT + group * room + room * 0.1 + number * width, SHARE(min(share, 1.0))
             drawn.append(
-                f'  <rect fill="{COLOURS[number]}" x="{x + 1:.1f}" y="{y:g}" '
+                f'  <rect fill="{COLOURS[policy]}" x="{x + 1:.1f}" y="{y:g}" '
                 f'width="{width - 2:.1f}" height="{SHARE(0) - y:.1f}"/>'
             )
             drawn.append(text(round(x + width / 2, 1), y - 9, f"{share:.0%}".rstrip("%")))

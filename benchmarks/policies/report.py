@@ -83,7 +83,8 @@ and {crowded.other_rate:g} pieces of other work a second, which need one and no 
 worker free is lost.
 In the overload, the cold start and the brownout all shards stand on one server: {overrun.capacity:g} calls \
 a second, first come, first served. Callers give up after {retrying.timeout:g} s, and the server works it \
-off all the same. They make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after a rejection.
+off all the same. They make {retrying.attempts} attempts, {retrying.pause:g} s apart, but none after a \
+rejection.
 In the overload and the cold start it lets calls wait for up to {overrun.queue:g} s, and what is judged goes \
 on for 120 s after the trigger. In the brownout it turns away who would wait for more than \
 {prudent.queue:g} s, which costs it {refusal} of serving one."""
@@ -161,13 +162,18 @@ def as_markdown(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def told(policy: Policy, mark: str) -> str:
+    """A policy's settings, with a mark around what is code."""
+    if policy.settings is None:
+        return "no breaker"
+    return f"{mark}{policy.code}{mark}" if policy.code else "as it comes"
+
+
 def report(run: Run, results: Results, verdicts: Sequence[Verdict], table: Table) -> str:
     """All of it."""
     heading = "### " if table is as_markdown else "== "
-    code = "`{}`" if table is as_markdown else "{}"
-    settings = [
-        (policy.name, code.format(policy.code) if policy.settings else policy.code) for policy in run.policies
-    ]
+    mark = "`" if table is as_markdown else ""
+    settings = [(policy.name, told(policy, mark)) for policy in run.policies]
     parts = [
         f"{heading}What it rests on",
         "\n".join(f"- {line}" for line in assumptions(run)),

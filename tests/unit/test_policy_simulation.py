@@ -20,6 +20,7 @@ from benchmarks.policies.bars import BARS, Results, judge
 from benchmarks.policies.contenders import NOTHING, POLICIES, Policy
 from benchmarks.policies.engine import Engine
 from benchmarks.policies.measures import Tally, measure, middle
+from benchmarks.policies.plots import COLOURS
 from benchmarks.policies.report import percent, seconds
 from benchmarks.policies.scenarios import SCENARIOS, Scenario
 from benchmarks.policies.simulation import Simulation, live_through
@@ -101,8 +102,8 @@ def test_the_module_random_goes_on_as_if_there_had_been_no_run() -> None:
 
 
 def test_all_policies_see_the_same_calls() -> None:
-    runs = live_through(short(Fault(10.0, 30.0, errors=0.5)), POLICIES, seed=1)
-    assert len({tuple(tally.came.items()) for tally in runs.values()}) == 1
+    runs = live_through(small("outage", tail=0.0), POLICIES, seed=1)
+    assert len({(tally.requests, *tally.came.items()) for tally in runs.values()}) == 1
 
 
 def test_calls_come_at_the_rate_that_is_said_and_to_all_shards_alike() -> None:
@@ -225,6 +226,14 @@ def test_calls_find_no_worker_as_often_as_erlang_says() -> None:
     assert 1 - tally.attempts / tally.requests == pytest.approx(blocked, rel=0.1)
 
 
+def test_other_work_needs_a_worker_and_no_dependency() -> None:
+    for workers, all_of_it in ((1000, True), (3, False)):
+        fleet = Fleet(processes=1, rate=5.0, other_rate=5.0, workers=workers, timeout=10.0)
+        scenario = short(Fault(0.0, 60.0, hangs=True), fleet)
+        others = [each for each in calls(fleet, 60.0, "short, 1") if each.shard is None]
+        assert (run(scenario).successes == len(others)) is all_of_it
+
+
 def test_a_call_is_tried_as_often_as_it_may_be_and_counts_once() -> None:
     tally = run(short(Fault(0.0, 60.0), replace(SMALL, attempts=3)), noise=1.0)
     assert (tally.attempts, tally.successes) == (3 * tally.requests, 0)
@@ -234,10 +243,9 @@ def test_a_call_is_tried_as_often_as_it_may_be_and_counts_once() -> None:
 # -- What the policies are worth -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-@pytest.mark.parametrize("dead", [1, 3, 6])
+@pytest.mark.parametrize(("dead", "noise"), [(1, 0.02), (3, 0.0), (6, 0.02)])
 def test_keyed_circuits_turn_away_no_call_to_a_healthy_shard(dead: int, noise: float) -> None:
-    scenario = replace(NAMED[f"dead-{dead}"], fleet=Fleet(processes=3))
+    scenario = small(f"dead-{dead}", tail=10.0)
     without = run(scenario, NOTHING, noise=noise)
     came = measure(run(scenario, POLICY["keyed"], noise=noise), without)
     assert came.kept == 1.0
@@ -275,6 +283,16 @@ def test_a_bar_is_judged_by_the_worst_run(idle: Results) -> None:
     for results, is_met in ((idle, True), (bad, False)):
         ramp = next(verdict for verdict in judge(results, [NOTHING]) if verdict.bar.name == "ramp")
         assert ramp.is_met is is_met
+
+
+def test_each_bar_is_asked_of_those_it_is_about() -> None:
+    asked = {bar.name: {policy.name for policy in POLICIES if bar.is_asked(policy)} for bar in BARS}
+    everyone = {policy.name for policy in POLICIES}
+    assert (
+        asked["healthy kept"] == asked["dead cut"] == {name for name in everyone if name.startswith("keyed")}
+    )
+    assert asked["errors"] == {name for name in everyone if name.startswith("adaptive")}
+    assert asked["ramp"] == asked["outage"] == asked["recovery"] == everyone
 
 
 def test_a_bar_is_left_out_where_its_scenario_wasnt_run(idle: Results) -> None:
@@ -378,14 +396,20 @@ def test_the_program_prints_tables_for_docs_and_draws(
         assert NOTHING.name in texts
 
 
+def test_each_policy_that_is_drawn_has_a_colour_of_its_own_in_its_plot() -> None:
+    for names in (program.DRAWN_DEAD, *(names for _, names in program.DRAWN.values())):
+        assert len({COLOURS[name] for name in names}) == len(names)
+
+
 @pytest.mark.usefixtures("quick")
 def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for jobs in ("1", "2"):
-        program.main(["--only", "outage", "--seeds", "2", "--jobs", jobs])
+        program.main(["--only", "outage", "--seeds", "2", "--jobs", jobs, "--noise", "0.02"])
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
     assert "seeds 1 to 2" in said[0]
+    assert "2 % of the calls fail on a good day" in said[0]
 
 
 @pytest.mark.parametrize("wrong", [["--seeds", "0"], ["--noise", "1"], ["--only", "weather"]])
