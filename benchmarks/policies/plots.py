@@ -85,7 +85,7 @@ def stroke(name: str, points: Line) -> str:
     return f'  <polyline stroke="{COLOURS[name]}"{dash} points="{places}"/>'
 
 
-def lines(title: str, series: dict[str, Line], fault: float, words: str) -> str:
+def lines(title: str, series: Mapping[str, Line], fault: float, words: str) -> str:
     """Shares over time, in seconds from the beginning of a fault that lasts `fault` seconds."""
     times = [time for line in series.values() for time, _ in line]
     across = Scale(min(times), max(times), LEFT, WIDTH - RIGHT)
@@ -96,7 +96,7 @@ def lines(title: str, series: dict[str, Line], fault: float, words: str) -> str:
     ticks = range(-(int(-min(times)) // step) * step, int(max(times)) + 1, step)
     drawn += [text(across(tick), SHARE(0) + 16, f"{tick} s") for tick in ticks]
     drawn.append(text((LEFT + WIDTH - RIGHT) / 2, SHARE(0) + 38, words))
-    for name, line in reversed(series.items()):  # the first on top
+    for name, line in reversed(list(series.items())):  # the first on top
         drawn.append(stroke(name, [(across(time), SHARE(min(share, 1.0))) for time, share in line]))
     return frame(title, [*drawn, *legend(list(series))])
 
