@@ -234,6 +234,13 @@ def test_other_work_needs_a_worker_and_no_dependency() -> None:
         assert (run(scenario).successes == len(others)) is all_of_it
 
 
+def test_every_call_gives_its_worker_back_also_one_that_is_rejected() -> None:
+    scenario = small("hang", tail=20.0)
+    simulation = Simulation(scenario, POLICY["default"], calls(scenario.fleet, scenario.end, "busy"), "busy")
+    assert simulation.run().rejections > 0
+    assert simulation.busy == [0, 0]
+
+
 def test_a_call_is_tried_as_often_as_it_may_be_and_counts_once() -> None:
     tally = run(short(Fault(0.0, 60.0), replace(SMALL, attempts=3)), noise=1.0)
     assert (tally.attempts, tally.successes) == (3 * tally.requests, 0)
