@@ -218,6 +218,20 @@ CELLS = (
         check=_answers,
     ),
     Cell(
+        name="adaptive",
+        title="closed, sync, with `trip=Adaptive()`",
+        goal=1.2,
+        build=lambda who: who.with_shedding(fetch),
+        check=_answers,
+    ),
+    Cell(
+        name="ramp-up",
+        title="closed, sync, with `ramp_up=`, while it isn't ramping",
+        goal=0.35,
+        build=lambda who: who.with_ramp(fetch),
+        check=_answers,
+    ),
+    Cell(
         name="backoff",
         title="closed, sync, with `backoff=` and `retry_after=`",
         goal=0.35,

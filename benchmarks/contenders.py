@@ -124,6 +124,14 @@ class Contender:
         """A rate of slow calls in the last 100, those in flight among them."""
         return None
 
+    def with_shedding(self, fn: Fn) -> Fn | None:
+        """A circuit that sheds a share of its calls when too many fail; none does."""
+        return None
+
+    def with_ramp(self, fn: Fn) -> Fn | None:
+        """A circuit that will come back slowly."""
+        return None
+
     def with_backoff(self, fn: Fn) -> Fn | None:
         """A circuit that waits longer each time."""
         return None
@@ -172,6 +180,12 @@ class Bare(Contender):
         return self.guard(fn)
 
     def with_slow_calls(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_shedding(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def with_ramp(self, fn: Fn) -> Fn:
         return self.guard(fn)
 
     def with_backoff(self, fn: Fn) -> Fn:
@@ -328,6 +342,15 @@ class Circuitry(Contender):
     def with_slow_calls(self, fn: Fn) -> Fn:
         settings = {"slow_call_rate_threshold": 0.5, "slow_call_duration": 2.0, "window": 100}
         guarded: Fn = self.lib.circuit(**settings)(fn)
+        return guarded
+
+    def with_shedding(self, fn: Fn) -> Fn:
+        policies = importlib.import_module("circuitry.policies")
+        guarded: Fn = self.lib.circuit(trip=policies.Adaptive())(fn)
+        return guarded
+
+    def with_ramp(self, fn: Fn) -> Fn:
+        guarded: Fn = self.lib.circuit(ramp_up=30.0)(fn)
         return guarded
 
     def with_backoff(self, fn: Fn) -> Fn:

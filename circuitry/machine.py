@@ -2,9 +2,9 @@
 
 A circuit breaker is a small state machine with a subtle part: results come back late, out of
 order, or never. So the machine lives here alone, as a value and functions from value to value.
-It knows nothing of clocks (time is an argument), locks, threads, callables or networks, and not
-who is asking. A step that changes nothing returns the very same value: whoever holds a snapshot
-can try a step without a lock, and has only to commit when something changed.
+It knows nothing of clocks (time is an argument, and so is chance), locks, threads, callables or
+networks, and not who is asking. A step that changes nothing returns the very same value: whoever
+holds a snapshot can try a step without a lock, and has only to commit when something changed.
 
 House rules:
 
@@ -102,7 +102,7 @@ def admit(
 
     `lot` is what was drawn for it, from 0 up to 1: one below the share that is shed in a ramp is rejected.
     """
-    if now < circuit.full_at and lot < shed_share(circuit, limits, now):
+    if circuit.full_at and lot < shed_share(circuit, limits, now):
         return circuit, refuse(circuit, 0.0)
     if circuit.evidence is not None:
         admission = circuit.evidence.enter()

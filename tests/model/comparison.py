@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -39,6 +40,7 @@ rules = st.builds(
     probe_timeout=st.sampled_from([1.0, 2.0, TICK, 5.0]),
     trip=st.none(),
     why=st.none(),
+    ramp_up=st.just(0.0),
 )
 initial_states = st.sampled_from([CLOSED, CLOSED, CLOSED, SHADOW, SHADOW, FORCED_OPEN, DISABLED])
 durations = st.sampled_from([TICK, 0.5, 1.0, 2.0, 5.0])
@@ -52,6 +54,9 @@ decisions = st.tuples(
     durations,
     st.sampled_from(["refused", None]),
 )
+
+#: A lot that a call is let through with wherever any is.
+HIGH = 0.9999
 
 #: What the moves of all runs have met, to show that they aren't idle.
 met: set[str] = set()
@@ -67,6 +72,7 @@ class Comparison(RuleBasedStateMachine):
         self.make = make
         self.shared = shared
         self.pending: list[tuple[int, End]] = []
+        self.lot = HIGH  # what is drawn for each call
 
     @initialize(
         rules=rules, initial=initial_states, way=numbers, before=st.sampled_from(["probes", "open", "new"])
@@ -200,8 +206,9 @@ class Comparison(RuleBasedStateMachine):
 
     def _asked(self, told: Rejected | None) -> int:
         """The reference asks for a call too, and must be told the same."""
-        number, rejected = self.reference.call()
+        number, rejected = self.reference.call(self.lot)
         assert told == rejected
+        met.update(["shed"] * (rejected is not None and rejected.state is CLOSED))
         met.update(["waived"] * self.reference.story().calls[number].waived)
         return number
 
@@ -253,3 +260,59 @@ class RuledComparison(Comparison):
             self.a_call_begins(way)
         self._advance(1.0 + TICK * late)
         self.a_call_begins(ways[0])
+
+
+mostly_closed = st.sampled_from([CLOSED, CLOSED, CLOSED, CLOSED, SHADOW])
+lots = st.sampled_from([HIGH, 0.0, 0.17, 0.39, 0.71])
+adaptives = st.tuples(st.just("adaptive"), st.sampled_from([2.0, 1.0, 1.5]), windows, st.just(1))
+
+
+class SheddingComparison(Comparison):
+    """The same, for circuits that shed calls while they are closed: by their rule, or in a ramp."""
+
+    def __init__(self, make: Callable[[Rules, CircuitState], Driver], shared: bool = False) -> None:
+        super().__init__(make, shared)
+        self._random = mock.patch("random.random", self._drawn)
+        self._random.start()
+
+    def _drawn(self) -> float:
+        return self.lot
+
+    @initialize(rules=rules, how=st.sampled_from([2.0, 1.0, 5.0]) | adaptives, initial=mostly_closed)
+    def begin_anew(self, rules: Rules, how: float | tuple[Any, ...], initial: CircuitState) -> None:
+        if isinstance(how, float):
+            rules = rules._replace(ramp_up=how)
+        else:
+            rules = rules._replace(trip=how, why=repr(rule_as_described(how)))
+        self.reference = Reference(rules, initial, START)
+        self.driver = self.make(rules, initial)
+        self.it_comes_back(0)
+
+    @rule(way=numbers)
+    def it_comes_back(self, way: int) -> None:
+        self.an_outage(way)
+        self._advance(self.reference.rules.timeout_duration)
+        self.all_is_well(way)
+
+    @rule(lot=lots)
+    def the_lot_falls(self, lot: float) -> None:
+        self.lot = lot
+
+    @rule(way=numbers, drawn=st.lists(st.tuples(lots, outcomes), min_size=2, max_size=6))
+    def calls_are_drawn(self, way: int, drawn: list[tuple[float, Outcome]]) -> None:
+        for self.lot, outcome in drawn:
+            self._whole(way, outcome)
+
+    @precondition(lambda self: self.reference.rules.ramp_up)
+    @rule(part=st.sampled_from([0.25, 0.5, 1.0]))
+    def the_ramp_goes_on(self, part: float) -> None:
+        self._advance(part * self.reference.rules.ramp_up)
+
+    @invariant()
+    def what_it_sheds_is_met(self) -> None:
+        if self.reference.facts()["shed_share"]:
+            met.add("ramps" if self.reference.rules.ramp_up else "throttles")
+
+    def teardown(self) -> None:
+        super().teardown()
+        self._random.stop()

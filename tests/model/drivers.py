@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeAlias
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, TooManyCallsError, machine
 from circuitry.gate import LocalGate
-from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
+from circuitry.policies import Adaptive, ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
 from circuitry.states import CircuitState, FleetVerdict, Limits, Outcome, Reason, Rejection
 from circuitry.testing import ManualClock
+from circuitry.throttling import chance
 from circuitry.tripping import Policy
 from circuitry.watches import Flight
 
@@ -43,9 +44,10 @@ def rule_as_described(rule: Any) -> Rule:
     if kind == "row":
         return ConsecutiveFailures(*parts)
     *given, (window, size), minimum = parts
-    return {"rate": FailureRate, "slow": SlowCallRate}[kind](
-        *given, window={"last": last, "within": within}[window](size), minimum_calls=minimum
-    )
+    in_window = {"last": last, "within": within}[window](size)
+    if kind == "adaptive":
+        return Adaptive(*given, in_window)
+    return {"rate": FailureRate, "slow": SlowCallRate}[kind](*given, window=in_window, minimum_calls=minimum)
 
 
 class Driver(Protocol):
@@ -91,7 +93,7 @@ class MachineDriver:
         self.now = START
         trip = rule_of(rules)
         policy = None if trip is None else Policy(trip, repr(trip))
-        self.limits = Limits(*rules[:5], policy, lambda: self.now)
+        self.limits = Limits(*rules[:5], policy, lambda: self.now, rules.ramp_up)
         self.circuit = machine.new(self.limits, initial)
         self.verdict: FleetVerdict | None = None
 
@@ -99,7 +101,7 @@ class MachineDriver:
         self.now += seconds
 
     def begin(self, way: Any) -> Rejected | End:
-        self.circuit, admission = machine.admit(self.circuit, self.limits, self.now)
+        self.circuit, admission = machine.admit(self.circuit, self.limits, self.now, chance())
         if isinstance(admission, Rejection):
             return Rejected(*admission)
 
@@ -130,7 +132,7 @@ class MachineDriver:
     def follow(
         self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
     ) -> None:
-        self.verdict = FleetVerdict(state, mode, reason, self.now + wait, cause)
+        self.verdict = FleetVerdict(state, mode, reason, deadline(state, self.now, wait), cause)
         self.circuit = machine.follow(self.circuit, self.limits, self.verdict)
 
     def facts(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ class MachineDriver:
             "success_count": circuit.successes,
             "half_open_calls": len(machine.in_flight(circuit, self.now)),
             "retry_after": machine.retry_after(circuit, self.limits, self.now),
+            "shed_share": machine.shed_share(circuit, self.limits, self.now),
             "shadow_state": circuit.judged if circuit.order is CircuitState.SHADOW else None,
             "verdict": "fleet" if circuit.followed or circuit.order is not circuit.mode else "local",
             "word": circuit.fleet_mode,
@@ -150,6 +153,11 @@ class MachineDriver:
 
     def stop(self) -> None:
         pass
+
+
+def deadline(state: CircuitState, now: float, wait: float) -> float:
+    """What a fleet's verdict says of time; of one that is closed, when it came."""
+    return now if state is CircuitState.CLOSED else now + wait
 
 
 class Fleet(LocalGate):
@@ -183,7 +191,7 @@ class BreakerDriver:
     def __init__(self, rules: Rules, initial: CircuitState, *, shared: bool = False) -> None:
         self.clock = ManualClock(START)
         self.fleet = Fleet() if shared else None
-        numbers = {**rules._asdict(), "trip": rule_of(rules)}
+        numbers = {**rules._asdict(), "trip": rule_of(rules), "ramp_up": rules.ramp_up or None}
         del numbers["failure_threshold" if rules.trip else "trip"], numbers["why"]
         config = CircuitBreakerConfig(
             **numbers, initial_state=initial, exclude=ExcludedError, describe_failure=str
@@ -254,7 +262,7 @@ class BreakerDriver:
         self, state: CircuitState, mode: CircuitState | None, reason: str, wait: float, cause: str | None
     ) -> None:
         assert self.fleet is not None
-        self.fleet.verdict = FleetVerdict(state, mode, reason, self.clock() + wait, cause)
+        self.fleet.verdict = FleetVerdict(state, mode, reason, deadline(state, self.clock(), wait), cause)
         self.breaker._follow(self.fleet.verdict)
         self.breaker._announce()
 
@@ -268,8 +276,8 @@ class BreakerDriver:
         assert (metrics.last_failure_at is None) == (metrics.failures == 0)
         names = (
             "state failure_count success_count half_open_calls failure_rate recovery_attempts calls "
-            "successes failures ignored rejected opened retry_after shadow_state shadow_rejected entered "
-            "verdict"
+            "successes failures ignored rejected opened retry_after shed_share shadow_state shadow_rejected "
+            "entered verdict"
         )
         facts = {name: getattr(metrics, name) for name in names.split()}
         return {**facts, "events": list(self.events)}

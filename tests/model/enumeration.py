@@ -6,6 +6,8 @@ alike, and so are probes whose slot went to another, beyond as many as could clo
 
 A circuit in a fleet has two more things to it, and more that can happen: the fleet decides, and an
 operator speaks to all. What a fleet says isn't held to any rule here: every verdict may come at any time.
+
+A circuit that ramps up has one more: a call may be shed, or not, while it does.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Node(NamedTuple):
     successes: int
     slots: tuple[float, ...]  # what is left of each; 0 if it has lapsed
     lost: int  # probes whose slot went to another
+    climb: float  # until the ramp is over
 
     @property
     def order(self) -> CircuitState | None:
@@ -96,11 +99,17 @@ class Space:
     """All nodes of a circuit with these limits, and the steps between them; `shared`, in a fleet."""
 
     def __init__(
-        self, failure_threshold: int, success_threshold: int, probes: int, shared: bool = False
+        self,
+        failure_threshold: int,
+        success_threshold: int,
+        probes: int,
+        shared: bool = False,
+        ramp_up: int = 0,
     ) -> None:
         self.numbers = (failure_threshold, success_threshold, probes)
         self.shared = shared
-        self.limits = Limits(failure_threshold, success_threshold, TIMEOUT, probes, PROBE_TIMEOUT)
+        numbers = (failure_threshold, success_threshold, TIMEOUT, probes, PROBE_TIMEOUT)
+        self.limits = Limits(*numbers, ramp_up=ramp_up)
         first = Example(machine.new(self.limits), 0)
         self.examples = {self.node(first): first}
         self.steps: list[Step] = []
@@ -128,12 +137,15 @@ class Space:
             circuit.successes,
             slots,
             min(len(example.probes) - len(slots), useful),
+            max(0, circuit.full_at - now),
         )
 
     # -- Moves -----------------------------------------------------------------------------------------
 
     def _steps(self, example: Example) -> Iterator[Step]:
         yield Step("tick", example, replace(branch(example), now=example.now + 1))
+        if example.now < example.circuit.full_at:
+            yield self._call(example, lot=0.0)
         if example.circuit.evidence is not None:
             for outcome in Outcome:
                 yield self._whole_call(example, outcome)
@@ -150,13 +162,13 @@ class Space:
             for decision in DECISIONS:
                 yield self._follow(example, *decision)
 
-    def _call(self, example: Example) -> Step:
+    def _call(self, example: Example, lot: float = 1.0) -> Step:
         fresh = branch(example)
-        circuit, verdict = machine.admit(fresh.circuit, self.limits, fresh.now)
+        circuit, verdict = machine.admit(fresh.circuit, self.limits, fresh.now, lot)
         probes = fresh.probes
         if isinstance(verdict, Probe):
             probes = (*probes, (verdict, fresh.calls))
-        history = (*fresh.history, Called(fresh.now))
+        history = (*fresh.history, Called(fresh.now, lot))
         after = Example(circuit, fresh.now, history, probes, fresh.calls + 1)
         return Step("call", example, after, verdict)
 

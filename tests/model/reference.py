@@ -40,6 +40,7 @@ class Rules(NamedTuple):
     probe_timeout: float
     trip: tuple[Any, ...] | None = None  # in place of the threshold: see `Story.holds`
     why: str | None = None  # that rule as text
+    ramp_up: float = 0.0  # so long only a part of the calls is let through, after it has recovered
 
 
 # -- What can happen -----------------------------------------------------------------------------
@@ -49,6 +50,7 @@ class Called(NamedTuple):
     """Somebody asked to make a call. Calls are numbered as they come."""
 
     at: float
+    lot: float = 1.0  # what was drawn for it: a small one is let through only where all are
 
 
 class Ended(NamedTuple):
@@ -124,9 +126,10 @@ class Stay:
     ends_before: int  # how many calls had ended when it began
     wait: float  # while it is open
     of_fleet: bool = False  # begun by the fleet
+    news_of: float = 0.0  # when the fleet decided it
     admitted: list[Call] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)  # of calls admitted in it, ended in it
-    said: list[tuple[float, bool]] = field(default_factory=list)  # when, and whether it was a failure
+    said: list[tuple[float, bool]] = field(default_factory=list)  # when, and whether it was bad news
     took: dict[float, list[tuple[float, bool]]] = field(default_factory=dict)  # by limit: whether it was slow
 
     @property
@@ -174,7 +177,10 @@ class Story:
         of_fleet: bool = False,
     ) -> None:
         ends = len(self.ends)
-        self.stays.append(Stay(mode, self.words[-1], judged, reason, at, cause, ends, wait, of_fleet))
+        news_of = self.decisions[-1].at if of_fleet else at
+        self.stays.append(
+            Stay(mode, self.words[-1], judged, reason, at, cause, ends, wait, of_fleet, news_of)
+        )
 
     # -- What happens -----------------------------------------------------------------------------
 
@@ -215,19 +221,23 @@ class Story:
         at = called.at
         if self.here.judged is OPEN and at >= self.here.since + self.here.wait:
             self.go(HALF_OPEN, Reason.TIMED_OUT, at, self.here.cause)
-        if self.find_slow(at) and self.holds(self.rules.trip, at):
+        is_early = called.lot < self.ramp_sheds(at)
+        if not is_early and self.find_slow(at) and self.holds(self.rules.trip, at):
             self.go(OPEN, Reason.TRIPPED, at, self.rules.why)
         call = Call(at, self.here)
         self.calls.append(call)
-        if self.lets_through(at):
+        if not is_early and self.lets_through(at, called.lot):
             self.here.admitted.append(call)
         elif self.here.order is SHADOW:
             call.waived = True
         else:
             call.rejected = Rejected(self.here.state, self.retry_after(at), self.here.cause)
 
-    def lets_through(self, at: float) -> bool:
+    def lets_through(self, at: float, lot: float) -> bool:
         if self.here.order is FORCED_OPEN or self.here.judged is OPEN:
+            return False
+        if lot < self.rule_sheds(at):
+            self.here.said.append((at, True))
             return False
         return self.here.judged is not HALF_OPEN or len(self.holding(at)) < self.rules.half_open_max_calls
 
@@ -278,7 +288,8 @@ class Story:
 
     def holds(self, rule: Any, now: float) -> bool:
         """Whether a rule holds: ("row", n), ("rate", share, window, minimum), ("slow", share, limit, window,
-        minimum), or ("any" or "all", rule, rule, ...). A window is ("last", n) or ("within", seconds).
+        minimum), ("any" or "all", rule, rule, ...), or ("adaptive", k, window, 1), which never does. A window
+        is ("last", n) or ("within", seconds).
         """
         kind, *parts = rule
         if kind in ("any", "all"):
@@ -286,12 +297,14 @@ class Story:
             return any(held) if kind == "any" else all(held)
         if kind == "row":
             return self.streak() >= parts[0]
+        if kind == "adaptive":
+            return False
         share, minimum, latest = parts[0], parts[-1], self.latest(rule, now)
         return len(latest) >= minimum and sum(latest) / len(latest) >= share
 
     def latest(self, rule: Any, now: float) -> list[bool]:
         """What is in the window of a rate."""
-        came = self.here.said if rule[0] == "rate" else self.here.took.get(rule[2], [])
+        came = self.here.took.get(rule[2], []) if rule[0] == "slow" else self.here.said
         kind, size = rule[-2]
         if kind == "last":
             return [bad for _, bad in came[-size:]]
@@ -306,7 +319,29 @@ class Story:
             return self.streak()
         if rule[0] in ("any", "all"):
             return max(self.standing(part, now) for part in rule[1:])
-        return sum(self.latest(rule, now)) if rule[0] == "rate" else 0
+        return 0 if rule[0] == "slow" else sum(self.latest(rule, now))
+
+    # -- What to shed ------------------------------------------------------------------------------
+
+    def ramp_sheds(self, now: float) -> float:
+        """The share of calls that come too early after a recovery."""
+        here, rules = self.here, self.rules
+        if here.judged is not CLOSED or here.order in (DISABLED, FORCED_OPEN) or here.reason != "recovered":
+            return 0.0
+        if here.of_fleet and here.word in (DISABLED, FORCED_OPEN):  # what closed it was an operator
+            return 0.0
+        left = rules.ramp_up - (now - here.news_of)
+        return 0.9 * left / rules.ramp_up if left > 0 else 0.0
+
+    def rule_sheds(self, now: float) -> float:
+        """The share of calls that a rule ("adaptive", k, window, 1) sheds."""
+        rule, here = self.rules.trip, self.here
+        if here.judged is not CLOSED or here.order in (DISABLED, FORCED_OPEN):
+            return 0.0
+        if rule is None or rule[0] != "adaptive":
+            return 0.0
+        latest = self.latest(rule, now)
+        return max(0.0, (len(latest) - rule[1] * latest.count(False)) / (len(latest) + 1))
 
     # -- What is the case --------------------------------------------------------------------------
 
@@ -381,6 +416,7 @@ class Story:
             "rejected": sum(call.rejected is not None for call in self.calls),
             "opened": entered["open"],
             "retry_after": self.retry_after(now),
+            "shed_share": self.ramp_sheds(now) or self.rule_sheds(now),
             "shadow_state": self.here.judged if self.here.order is SHADOW else None,
             "shadow_rejected": sum(call.waived for call in self.calls),
             "entered": dict(entered),
@@ -417,9 +453,9 @@ class Reference:
     def advance(self, seconds: float) -> None:
         self.now += seconds
 
-    def call(self) -> tuple[int, Rejected | None]:
+    def call(self, lot: float = 1.0) -> tuple[int, Rejected | None]:
         """The number of the call; and what it is told, if it isn't let through."""
-        self.history.append(Called(self.now))
+        self.history.append(Called(self.now, lot))
         calls = self.story().calls
         return len(calls) - 1, calls[-1].rejected
 

@@ -53,14 +53,31 @@ SIZES_IN_A_FLEET = {
     (2, 2, 2): (696, 17526),
 }
 
-SPACES = [(numbers, False) for numbers in SIZES] + [(numbers, True) for numbers in SIZES_IN_A_FLEET]
-NAMES = [f"{'-'.join(map(str, numbers))}{'-shared' * shared}" for numbers, shared in SPACES]
+#: The same for one that ramps up for so many ticks, alone and in a fleet.
+RAMP = 3
+SIZES_WITH_A_RAMP = {
+    ((1, 1, 1), False): (32, 276),
+    ((2, 1, 1), False): (40, 346),
+    ((2, 2, 2), False): (114, 1336),
+    ((2, 1, 1), True): (226, 4918),
+}
+
+ALL_SIZES = {
+    **{(numbers, False, 0): size for numbers, size in SIZES.items()},
+    **{(numbers, True, 0): size for numbers, size in SIZES_IN_A_FLEET.items()},
+    **{(*which, RAMP): size for which, size in SIZES_WITH_A_RAMP.items()},
+}
+SPACES = list(ALL_SIZES)
+NAMES = [
+    f"{'-'.join(map(str, numbers))}{'-shared' * shared}{'-ramp' * bool(ramp)}"
+    for numbers, shared, ramp in SPACES
+]
 
 
 @pytest.fixture(scope="module", params=SPACES, ids=NAMES)
 def space(request):
-    numbers, shared = request.param
-    return Space(*numbers, shared=shared)
+    numbers, shared, ramp_up = request.param
+    return Space(*numbers, shared=shared, ramp_up=ramp_up)
 
 
 @pytest.fixture(scope="module", params=list(SIZES), ids=str)
@@ -76,8 +93,8 @@ def circuits(space):
 
 
 def test_the_count_of_states_and_steps(space):
-    sizes = SIZES_IN_A_FLEET if space.shared else SIZES
-    assert (len(space.examples), len(space.steps)) == sizes[space.numbers]
+    size = ALL_SIZES[space.numbers, space.shared, space.limits.ramp_up]
+    assert (len(space.examples), len(space.steps)) == size
 
 
 # -- Steps -------------------------------------------------------------------------------------------
@@ -86,6 +103,7 @@ def test_the_count_of_states_and_steps(space):
 def test_every_step_is_what_the_reference_does(space):
     failure_threshold, success_threshold, probes = space.numbers
     rules = Rules(failure_threshold, success_threshold, TIMEOUT, probes, PROBE_TIMEOUT)
+    rules = rules._replace(ramp_up=space.limits.ramp_up)
     driver = MachineDriver(rules, CLOSED)
     for step in space.steps:
         driver.circuit, driver.now = step.after.circuit, step.after.now
@@ -161,6 +179,19 @@ def test_a_shadow_and_a_disabled_circuit_reject_nothing(space):
             assert step.verdict is not WAIVED
 
 
+def test_a_ramp_sheds_nine_tenths_at_first_and_then_less_in_a_line(space, circuits):
+    for circuit, now in circuits:
+        if circuit.full_at:
+            left = max(0, circuit.full_at - now) / RAMP
+            assert machine.shed_share(circuit, space.limits, now) == pytest.approx(0.9 * left)
+            assert machine.at_full(circuit, now).full_at == (circuit.full_at if left else 0)
+            shed = machine.admit(circuit, space.limits, now, 0.0)[1]
+            assert (shed == machine.refuse(circuit, 0.0)) == (left > 0)
+        else:
+            assert machine.at_full(circuit, now) is circuit
+            assert machine.shed_share(circuit, space.limits, now) == 0.0
+
+
 # -- States --------------------------------------------------------------------------------------------
 
 
@@ -184,6 +215,8 @@ def test_what_belongs_to_one_state_is_absent_in_the_others(space, circuits):
         assert circuit.deadline - now <= TIMEOUT if circuit.judged is OPEN else circuit.deadline == 0
         assert (circuit.cause is None) == (circuit.judged is CLOSED)
         assert circuit.judged is HALF_OPEN or (circuit.successes, circuit.slots, circuit.probes) == (0, (), 0)
+        ramps = circuit.judged is CLOSED and circuit.reason == "recovered" and space.limits.ramp_up
+        assert circuit.full_at - now <= RAMP if ramps else circuit.full_at == 0
 
 
 def test_a_threshold_that_is_met_is_acted_upon(space, circuits):

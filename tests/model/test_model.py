@@ -13,7 +13,7 @@ from circuitry.machine import TRANSITIONS
 
 from . import comparison
 from .async_driver import AsyncDriver
-from .comparison import Comparison, RuledComparison
+from .comparison import Comparison, RuledComparison, SheddingComparison
 from .drivers import BreakerDriver, MachineDriver
 from .twins import AlwaysTold, Twins
 
@@ -71,6 +71,30 @@ def test_by_a_rule_it_does_so_in_an_event_loop(anyio_backend):
         compare(functools.partial(AsyncDriver, portal=portal), RULED, kind=RuledComparison)
 
 
+SHEDDING = {"shed", "waived", "ramps", "throttles", "half_open recovered"}
+
+
+@pytest.mark.core
+@ALONE_OR_SHARED
+@pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
+def test_where_it_sheds_calls_it_does_what_the_reference_does(make, shared):
+    if shared and make is not MachineDriver:
+        make = functools.partial(make, shared=True)
+    compare_shedding(make, shared, 40)
+
+
+def test_where_it_sheds_calls_it_does_so_in_an_event_loop(anyio_backend):
+    with start_blocking_portal(anyio_backend) as portal:
+        compare_shedding(functools.partial(AsyncDriver, portal=portal), False, 25)
+
+
+def compare_shedding(make, shared, max_examples):
+    comparison.met.clear()
+    given = settings(stateful_step_count=20, max_examples=max_examples)
+    run_state_machine_as_test(lambda: SheddingComparison(make, shared), settings=given)
+    assert comparison.met >= SHEDDING
+
+
 @ALONE_OR_SHARED
 def test_with_and_without_the_fast_path_it_is_the_same(shared):
     """Of a closed circuit without a failure streak, the machine needn't hear of a success."""
@@ -90,6 +114,15 @@ def test_it_does_what_the_reference_does_in_the_long_run(make, shared):
 @pytest.mark.parametrize("make", [MachineDriver, BreakerDriver])
 def test_by_a_rule_it_does_so_in_the_long_run(make):
     compare(make, RULED, kind=RuledComparison, max_examples=1000)
+
+
+@pytest.mark.slow
+@ALONE_OR_SHARED
+@pytest.mark.parametrize("make", [MachineDriver, Twins])
+def test_where_it_sheds_calls_it_does_so_in_the_long_run(make, shared):
+    if shared and make is not MachineDriver:
+        make = functools.partial(make, shared=True)
+    compare_shedding(make, shared, 1000)
 
 
 @pytest.mark.slow

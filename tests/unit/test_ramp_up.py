@@ -108,6 +108,14 @@ def test_the_draw_decides_and_below_the_share_is_shed(recovered, clock, draws):
         assert is_shed(breaker) is shed
 
 
+def test_a_lot_at_the_share_is_admitted():
+    circuit = machine.new(LIMITS)._replace(full_at=130.0)
+    assert machine.shed_share(circuit, LIMITS, 120.0) == 0.9
+    assert machine.admit(circuit, LIMITS, 120.0, 0.9) == (circuit, circuit.evidence)
+    assert machine.admit(circuit, LIMITS, 120.0, 0.8999) == (circuit, machine.refuse(circuit, 0.0))
+    assert machine.admit(circuit, LIMITS, 130.0, 0.0) == (circuit, circuit.evidence)
+
+
 def test_when_it_is_over_calls_are_admitted_as_ever(recovered, clock, draws):
     breaker = recovered()
     generation = breaker._circuit.generation
