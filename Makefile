@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP_INSTALL = $(PY) -m pip install --quiet
 
-.PHONY: help demo test coverage core slow chaos check format bench bench-redis docs mutate wheel-test clean
+.PHONY: help demo test coverage core slow chaos check format bench bench-redis policies docs mutate wheel-test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -57,6 +57,9 @@ bench: $(VENV)/.ready-bench ## measures circuitry against its yardsticks and pee
 
 bench-redis: $(VENV)/.ready-bench ## measures a shared circuit against peers, on a real server; ARGS=--quick
 	$(PY) -m benchmarks.redis $(ARGS)
+
+policies: $(VENV)/.ready ## simulates which policy suits which trouble; ARGS="--only outage --seeds 20"
+	@$(PY) -m benchmarks.policies $(ARGS)
 
 docs: $(VENV)/.ready-docs $(VENV)/.ready-test ## builds docs/ into site/, and tests it
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
