@@ -2,17 +2,20 @@
 # first needed; an active virtual environment is neither used nor changed.
 #
 #     make test ARGS="-k fallback -x"      arguments for the tool
+#     make test JOBS=0                     in one process, not in two side by side
 #     make core VERSION=3.12               another CPython, in .venv-3.12
 #     make test PYTHON=/path/to/python3    the Python that .venv is made with
 
 VERSION =
 ARGS =
+JOBS = 2
 VENV = .venv$(addprefix -,$(VERSION))
 PY = $(VENV)/bin/python
 
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP_INSTALL = $(PY) -m pip install --quiet
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile
 
 .PHONY: help demo test coverage core slow chaos check format bench bench-redis policies docs mutate wheel-test clean
 
@@ -23,7 +26,7 @@ demo: $(VENV)/.ready ## a media gateway under circuit breakers, live, in half a 
 	@$(PY) -m circuitry demo $(ARGS)
 
 test: $(VENV)/.ready-test ## all tests
-	$(PY) $(if $(COVERAGE),-m coverage run )-m pytest -m "not slow" $(ARGS)
+	$(PY) $(if $(COVERAGE),-m coverage run )-m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 coverage: $(VENV)/.ready-test ## all tests; fails where a line or branch of circuitry is not covered
 	@$(PY) -m coverage erase
@@ -32,7 +35,7 @@ coverage: $(VENV)/.ready-test ## all tests; fails where a line or branch of circ
 	$(PY) -m coverage report
 
 core: $(VENV)/.ready-test ## the core of the tests; VERSION=3.12 for another CPython
-	$(PY) -m pytest -m core $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m core $(ARGS)
 
 slow: $(VENV)/.ready-test ## the tests that `make test` leaves out
 	$(PY) -m pytest -m slow $(ARGS)
@@ -76,7 +79,7 @@ wheel-test: $(VENV)/.ready ## builds the wheel and runs the core of the tests on
 	$(PY) -m venv build/wheel/venv
 	$(PY) -m pip --python build/wheel/venv install --quiet build/wheel/*.whl --group test
 	cp -r tests README.md docs pyproject.toml build/wheel/elsewhere
-	cd build/wheel/elsewhere && ../venv/bin/python -m pytest -m core $(ARGS)
+	cd build/wheel/elsewhere && ../venv/bin/python -m pytest $(SIDE_BY_SIDE) -m core $(ARGS)
 
 clean: ## removes everything that make made
 	rm -rf .venv .venv-* build dist site mutants .coverage .coverage.* .hypothesis .*_cache

@@ -35,8 +35,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tripping",),  # rules as circuits go by them
     ("states",),  # the machine's words
     ("machine",),  # the circuit as a value, and every transition
-    ("config", "events", "metrics", "gate", "blocks"),  # what is said, told, counted, asked, and left
-    ("probing", "stopwatch"),  # who probes; calls whose time is taken
+    # what is said, told, counted, asked, and left; who probes; calls whose time is taken
+    ("config", "events", "metrics", "gate", "blocks", "probing", "stopwatch"),
     ("judging", "fallback", "last_good", "listening"),  # what a failure is; what stands in; who is told
     ("locked", "panic", "settings"),  # the circuit under its lock; a family's panic; the keywords, and whose
     ("operator", "checking"),  # what operators say; a health check at work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Policy:
             return None
         config = CircuitBreakerConfig(**self.settings)
 
-        def make(name: str) -> CircuitBreaker:
+        def make(name: str, *_: Hashable) -> CircuitBreaker:
             return CircuitBreaker(name, config, clock=clock)
 
         if not self.is_keyed:

@@ -23,7 +23,7 @@ from .records import Act, Called, Final, Held, Kept, Link, Read, Said, Seen, Slo
 from .running import Run, verdict
 from .schedule import CHECK_PERIOD, SETTINGS, TROUBLES, plan
 
-SEED = 18
+SEED = 21
 
 
 @dataclasses.dataclass(frozen=True)

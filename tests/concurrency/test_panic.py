@@ -19,7 +19,9 @@ CALLS = 1_500
 def test_whatever_threads_do_to_the_members_the_panic_fits_them(hammer):
     clock = ManualClock()
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, timeout_duration=1)
-    family = CircuitFamily("shard", config, lambda name: CircuitBreaker(name, config, clock=clock), 6, 0.5)
+    family = CircuitFamily(
+        "shard", config, lambda name, *_: CircuitBreaker(name, config, clock=clock), 6, 0.5
+    )
     events, rejected, served = [], [], []
     family.on_panic(events.append)
 

@@ -49,7 +49,7 @@ class Panicking(RuleBasedStateMachine):
         numbers = {"failure_threshold": 1, "success_threshold": 1, "timeout_duration": TIMEOUT}
         config = CircuitBreakerConfig(**numbers, half_open_max_calls=1)
 
-        def make(name):
+        def make(name, *_):
             return CircuitBreaker(name, config, clock=self.clock, store=self.store)
 
         self.family = CircuitFamily("shard", config, make, most, share)

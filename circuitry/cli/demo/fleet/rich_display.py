@@ -67,7 +67,7 @@ class FleetPicture:
     def report(self, report: FleetReport) -> None:
         """Print the summary below the last picture."""
         facts = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        facts.add_column(style="dim")
+        facts.add_column(style="dim", no_wrap=True)
         facts.add_column()
         for line in summary_lines(report):
             facts.add_row(*line)
