@@ -236,11 +236,12 @@ class Ruled:
     def success(self) -> bool:
         """Count a success; True if the circuit has to trip."""
         told = self._add(False)
-        if told is None:
-            self.run = False
-            if self._watch.failures:  # another thread's failure came between
-                self.run = True
-        return told is True
+        if told is not None:
+            return told
+        self.run = False
+        if self._watch.failures:  # another thread's failure came between
+            self.run = True
+        return False
 
     @property
     def shed_share(self) -> float:

@@ -261,16 +261,20 @@ class LastCalls(Window):
 
     def add(self, bad: bool, /) -> bool | None:
         """One more has come, and the oldest goes."""
-        turn, size, then = next(self._turns), self.size, self._then
+        turn = next(self._turns)
+        calls = size = self.size
+        then = self._then
         place = turn % size
         if bad:
             self._total += 1
         total = self._total
         self.bad = left = total - then[place]
         then[place] = total
-        self.calls = calls = turn + 1 if turn < size else size
+        if turn < size:
+            calls = turn + 1
+        self.calls = calls
         if left > 0:
-            return calls >= self.minimum and left / calls >= self.share
+            return left / calls >= self.share and calls >= self.minimum
         return None if calls == size else False
 
 

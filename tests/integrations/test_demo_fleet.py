@@ -187,7 +187,7 @@ def test_on_a_terminal_it_draws_a_picture_and_gives_the_cursor_back(runs: Runs) 
     ):
         assert sign in shown, sign
     assert shown.index("\x1b[?25l") < shown.rindex("\x1b[?25h")
-    summary = shown[shown.rindex("\x1b[?25h") :]
+    summary = " ".join(shown[shown.rindex("\x1b[?25h") :].split())  # long figures are on two lines
     assert "requests that reached Prime Video while sick" in summary
     assert "all workers and Redis agree: every circuit is closed" in summary
 

@@ -108,8 +108,10 @@ def test_what_others_have_met_makes_this_one_tell_too(circuit):
     assert circuit.due().counts == ((1, 0),)
 
 
-def test_who_counts_nothing_has_nothing_to_tell(time):
+def test_who_counts_nothing_has_nothing_to_tell(circuit, time):
     pooling = Pooling()
+    circuit.evidence.failure()
+    assert not pooling.touch(circuit.evidence, Trip("down"))
     assert not pooling.mind(True)
     assert pooling.due(None, EPOCH, True, PRESENCE) is None
     assert pooling.look_at == NEVER
@@ -278,6 +280,7 @@ def test_an_answer_without_sums_or_with_others_says_nothing(circuit, time):
     circuit.fail()
     for _ in range(BEATS):
         circuit.beat(time, (9, 0))
+    assert circuit.answered((9, 9)) is not None
     assert circuit.answered() is None
     assert circuit.answered((9, 9), (9, 9)) is None
     assert Pooling().answered(types.SimpleNamespace(pooled=Pooled(1, ())), 1) is None
