@@ -190,6 +190,13 @@ CELLS = (
         check=_answers,
     ),
     Cell(
+        name="panic",
+        title="closed, sync, with `key=` and `max_open_fraction=`",
+        goal=0.9,
+        build=lambda who: who.keyed_with_panic(fetch),
+        check=_answers,
+    ),
+    Cell(
         name="window",
         title="closed, sync, with a count window",
         goal=0.8,

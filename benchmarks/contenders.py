@@ -108,6 +108,10 @@ class Contender:
         """One circuit a key, the key being the first argument."""
         return None
 
+    def keyed_with_panic(self, fn: Fn) -> Fn | None:
+        """The same; where too many of them are open, calls are let through."""
+        return None
+
     def with_window(self, fn: Fn) -> Fn | None:
         """A rate of failures in the last 100 calls."""
         return None
@@ -209,6 +213,9 @@ class Bare(Contender):
         return self.guard(fn)
 
     def keyed(self, fn: Fn) -> Fn:
+        return self.guard(fn)
+
+    def keyed_with_panic(self, fn: Fn) -> Fn:
         return self.guard(fn)
 
 
@@ -334,6 +341,11 @@ class Circuitry(Contender):
 
     def keyed(self, fn: Fn) -> Fn:
         guarded: Fn = self.lib.circuit("platform", key=lambda platform: platform)(fn)
+        return guarded
+
+    def keyed_with_panic(self, fn: Fn) -> Fn:
+        settings = {"key": lambda platform: platform, "max_open_fraction": 0.5}
+        guarded: Fn = self.lib.circuit("panicking platform", **settings)(fn)
         return guarded
 
     def with_window(self, fn: Fn) -> Fn:
