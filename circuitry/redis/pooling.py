@@ -11,6 +11,7 @@ circuit for all if its rule holds: it knows what has failed, and for how long to
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import zlib
@@ -46,10 +47,13 @@ class Told(NamedTuple):
     sign: str
     keep_ms: int
 
-    def said(self, script: Script, subject: Subject, known: int, epoch: int, until: int | None) -> Command:
+    def said(
+        self, script: Script, subject: Subject, known: int, epoch: int, until: int | None, seat: int
+    ) -> Command:
         """How the script is told; after `until`, on the server's clock, it is of no account."""
         counts, sign, keep = self
-        return script.pool(subject, known, epoch, counts, sign=sign, keep_ms=keep, best_before=until)
+        say = functools.partial(script.pool, sign=sign, keep_ms=keep, best_before=until, seat=seat)
+        return say(subject, known, epoch, counts)
 
 
 class Trip(NamedTuple):
@@ -69,6 +73,7 @@ class Pooling:
         self.look_at = NEVER  # when to look next, on the monotonic clock
         self._latest: Trip | None = None  # what the latest failure said
         self._counted: Counted | None = None
+        self._opened_by: Ruled | None = None  # the same, once it is known to have opened the circuit
         self._rates: RatesTogether | None = None
         self._leaves: object = None  # of which `_rates` was made
         self._why = ""
@@ -82,15 +87,23 @@ class Pooling:
     def count_in(self, evidence: Evidence | None, epoch: int) -> bool:
         """Calls are counted in this from now on; whether the link should look.
 
-        Where the circuit has opened here alone, what it was opened by goes on to count in the fleet.
+        Where the circuit has opened here alone, what it was opened by goes on to count in the fleet. An epoch
+        begins with nothing told, by nobody.
         """
+        counted = self._counted
         if isinstance(evidence, Ruled):
-            self._counted = Counted(evidence, epoch)
+            self._counted, self._opened_by = Counted(evidence, epoch), None
+            is_anew = counted is None or counted.epoch != epoch
+            if is_anew and (evidence.is_bad or self.look_at != NEVER):
+                self._wake()
+                return True
         elif evidence is not None:
             self._counted = None  # nothing that could be told is counted any more
-        elif self._counted is not None and self._counted.evidence.is_bad:
-            self.look_at = min(self.look_at, self._told_at + PACE)
-            return True
+        elif counted is not None and counted.evidence is not self._opened_by:
+            self._opened_by = counted.evidence
+            if counted.evidence.is_bad:
+                self.look_at = min(self.look_at, self._told_at + PACE)
+                return True
         return False
 
     def touch(self, evidence: Ruled, latest: Trip | None) -> bool:
@@ -109,7 +122,7 @@ class Pooling:
         return False
 
     def _wake(self) -> None:
-        self._beats = 0
+        self._told, self._beats = (), 0
         self._pause = PACE
         self.look_at = 0.0
 
@@ -123,8 +136,9 @@ class Pooling:
         return False
 
     def lost(self) -> None:
-        """The server has gone, and who knows what it remembers."""
+        """The server has gone, and who knows what it remembers; or the circuit has."""
         self._sleep()
+        self._opened_by = None  # it is told on when the server is back
 
     def due(self, policy: Policy | None, epoch: int, is_failing: bool, presence_ms: int) -> Told | None:
         """What is to be told now; None if nothing is.
@@ -138,6 +152,8 @@ class Pooling:
         counts = () if rates is None else rates.own()
         if rates is None or not (is_failing or _is_bad(counts) or _is_bad(self._told)):
             self._sleep()
+            if rates is not None and rates.is_bad:  # since they were counted: who saw it took us for awake
+                self._wake()
             return None
         keep = _remembered(rates, presence_ms)
         if self._is_old_news(counts, now, keep / 3000):

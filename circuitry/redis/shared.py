@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 UNREADABLE = {Verdict.NEWER: "newer_protocol", Verdict.ERROR: "unreadable"}
 
+_seats = itertools.count(1)  # of this process: several circuits of one name tell their windows each
 _tokens = itertools.count(1)  # of this process: with the member's name they are of one request only
 
 
@@ -46,6 +47,7 @@ class SharedGate:
         self.name = breaker.name
         self.view: View | None = None
         self.terms = Terms(store, link, breaker)
+        self._seat = next(_seats)
         self._link = link
         self._breaker = weakref.ref(breaker)
         self._verdict = FleetVerdict(CircuitState.CLOSED, None, "", 0.0, None)  # what `view` says
@@ -203,11 +205,13 @@ class SharedGate:
             self._retag()
 
     def _take_in(self) -> None:
-        """Take in what came where no lock may be taken. A circuit that is dropped runs no probe."""
+        """Take in what came where no lock may be taken. A circuit that is dropped runs no probe, and tells
+        no windows."""
         breaker = self._breaker()
         if breaker is None:
             for lease in self._held.let_all_go():
                 lease.give_back()
+            self.pooling.lost()
             return
         breaker._take_in()
         if breaker._news:
@@ -276,7 +280,7 @@ class SharedGate:
         if told is None:
             return
         until = speaker.server_time(time.monotonic() + OUTCOME_AGE)
-        view = speaker.ask(told.said(script, terms.subject, self.version, self.epoch, until))
+        view = speaker.ask(told.said(script, terms.subject, self.version, self.epoch, until, self._seat))
         self.receive(view)
         trip = self.pooling.answered(view, self._company.needed(terms.rules, view))
         if trip is not None:
