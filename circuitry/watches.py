@@ -268,12 +268,14 @@ class Ruled:
 class Timed(Ruled):
     """The evidence of a generation that looks at how long calls take."""
 
-    __slots__ = ("_due", "_look", "_slow", "clock", "only")
+    __slots__ = ("_due", "_look", "_slow", "clock", "heard", "only")
     #: The one part that takes the time, if there is but one: the usual case goes a shorter way.
     only: SlowWatch | None
 
     def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str, clock: Callable[[], float]) -> None:
         self.clock = clock
+        #: What hears of calls that are slow, and bring no outcome: they hang, or were given up.
+        self.heard: Callable[[], object] | None = None
         self._slow: tuple[SlowWatch, ...] = ()
         super().__init__(watch, leaves, why)
 
@@ -330,6 +332,8 @@ class Timed(Ruled):
         if self._heir is None and self._watch.holds():
             self._due = True
             self._look = AT_ONCE
+        if self.heard is not None:
+            self.heard()
         return self._due
 
     def landed(self, flight: Flight, failed: bool) -> bool:

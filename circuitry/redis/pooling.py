@@ -15,6 +15,7 @@ import functools
 import math
 import time
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from circuitry.rates import RatesTogether
@@ -22,7 +23,7 @@ from circuitry.redis.script import Command, Script, Subject
 from circuitry.redis.views import View
 from circuitry.sizes import Within
 from circuitry.tripping import Policy
-from circuitry.watches import Ruled
+from circuitry.watches import Ruled, Timed
 from circuitry.windows import Evidence
 
 PACE = 0.05  # seconds between two tellings
@@ -69,7 +70,8 @@ class Pooling:
     `count_in` and `touch` are called in the callers' threads, and only take note. The rest is the link's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nudge: Callable[[], Callable[[], object] | None] = lambda: None) -> None:
+        self._nudge = nudge  # a weak reference to what asks for the link's attention
         self.look_at = NEVER  # when to look next, on the monotonic clock
         self._latest: Trip | None = None  # what the latest failure said
         self._counted: Counted | None = None
@@ -91,6 +93,8 @@ class Pooling:
         begins with nothing told, by nobody.
         """
         counted = self._counted
+        if isinstance(evidence, Timed):
+            evidence.heard = self._hear
         if isinstance(evidence, Ruled):
             self._counted, self._opened_by = Counted(evidence, epoch), None
             is_anew = counted is None or counted.epoch != epoch
@@ -120,6 +124,12 @@ class Pooling:
             self.look_at = self._told_at + PACE
             return True
         return False
+
+    def _hear(self) -> None:
+        """Calls are slow that bring no outcome."""
+        nudge = self._nudge()
+        if self._counted is not None and self.touch(self._counted.evidence, None) and nudge is not None:
+            nudge()
 
     def _wake(self) -> None:
         self._told, self._beats = (), 0

@@ -62,7 +62,7 @@ class SharedGate:
         self.poked = False  # whether it waits for the link's attention
         self.outbox = Outbox()
         self.desk = Desk()
-        self.pooling = Pooling()
+        self.pooling = Pooling(weakref.WeakMethod(self.nudge))
         self._company = Company()
         self._held = Held()
         self._answers = False  # a leased probe has ended since the fleet was last followed
@@ -205,8 +205,7 @@ class SharedGate:
             self._retag()
 
     def _take_in(self) -> None:
-        """Take in what came where no lock may be taken. A circuit that is dropped runs no probe, and tells
-        no windows."""
+        """Take in what came where no lock may be taken. A circuit that is dropped has no more to say."""
         breaker = self._breaker()
         if breaker is None:
             for lease in self._held.let_all_go():
