@@ -274,7 +274,7 @@ class Timed(Ruled):
 
     def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str, clock: Callable[[], float]) -> None:
         self.clock = clock
-        #: What hears of calls that are slow, and bring no outcome: they hang, or were given up.
+        #: What hears of calls that are slow: also of those that hang, or were given up.
         self.heard: Callable[[], object] | None = None
         self._slow: tuple[SlowWatch, ...] = ()
         super().__init__(watch, leaves, why)
@@ -341,8 +341,11 @@ class Timed(Ruled):
         took = self.clock() - flight.started
         is_news = failed or self.run
         for slow in self._slow:
-            if slow.flying.pop(flight, slow) is None and (slow.run or took > slow.limit):
-                is_news = slow.count(took > slow.limit) or is_news
+            is_slow = took > slow.limit
+            if slow.flying.pop(flight, slow) is None and (slow.run or is_slow):
+                is_news = slow.count(is_slow) or is_news
+                if is_slow and self.heard is not None:
+                    self.heard()
         if not is_news:
             return False
         return self.failure() if failed else self.success()

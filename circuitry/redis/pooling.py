@@ -75,7 +75,8 @@ class Pooling:
         self.look_at = NEVER  # when to look next, on the monotonic clock
         self._latest: Trip | None = None  # what the latest failure said
         self._counted: Counted | None = None
-        self._opened_by: Ruled | None = None  # the same, once it is known to have opened the circuit
+        self._epoch: int | None = None  # in which it was last counted in; None since the server was lost
+        self._opened_by: Ruled | None = None  # what is counted, once it is known to have opened the circuit
         self._rates: RatesTogether | None = None
         self._leaves: object = None  # of which `_rates` was made
         self._why = ""
@@ -90,19 +91,19 @@ class Pooling:
         """Calls are counted in this from now on; whether the link should look.
 
         Where the circuit has opened here alone, what it was opened by goes on to count in the fleet. An epoch
-        begins with nothing told, by nobody.
+        begins with nothing told, by nobody; and so does a stay with the server.
         """
         counted = self._counted
         if isinstance(evidence, Timed):
             evidence.heard = self._hear
         if isinstance(evidence, Ruled):
             self._counted, self._opened_by = Counted(evidence, epoch), None
-            is_anew = counted is None or counted.epoch != epoch
-            if is_anew and (evidence.is_bad or self.look_at != NEVER):
+            was, self._epoch = self._epoch, epoch
+            if was != epoch and (evidence.is_bad or self.look_at != NEVER):
                 self._wake()
                 return True
         elif evidence is not None:
-            self._counted = None  # nothing that could be told is counted any more
+            self._counted = self._epoch = None  # nothing that could be told is counted any more
         elif counted is not None and counted.evidence is not self._opened_by:
             self._opened_by = counted.evidence
             if counted.evidence.is_bad:
@@ -111,7 +112,7 @@ class Pooling:
         return False
 
     def touch(self, evidence: Ruled, latest: Trip | None) -> bool:
-        """A call has ended, and failed if there is a `latest`; whether the link should look."""
+        """A call has failed, or is slow; whether the link should look. A success is told when it next does."""
         if self._counted is None:
             return False
         if latest is not None:
@@ -119,14 +120,14 @@ class Pooling:
         if self.look_at == NEVER and evidence.is_bad:
             self._wake()
             return True
-        if latest is not None and self._pause > PACE:
+        if self._pause > PACE:
             self._pause = PACE
             self.look_at = self._told_at + PACE
             return True
         return False
 
     def _hear(self) -> None:
-        """Calls are slow that bring no outcome."""
+        """A call is slow: it has ended, hangs, or was given up."""
         nudge = self._nudge()
         if self._counted is not None and self.touch(self._counted.evidence, None) and nudge is not None:
             nudge()
@@ -148,7 +149,7 @@ class Pooling:
     def lost(self) -> None:
         """The server has gone, and who knows what it remembers; or the circuit has."""
         self._sleep()
-        self._opened_by = None  # it is told on when the server is back
+        self._epoch = self._opened_by = None  # it is told when the server is back
 
     def due(self, policy: Policy | None, epoch: int, is_failing: bool, presence_ms: int) -> Told | None:
         """What is to be told now; None if nothing is.

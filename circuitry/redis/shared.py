@@ -94,9 +94,8 @@ class SharedGate:
         if isinstance(evidence, Streak):
             self.outbox.count(evidence.epoch, outcome, cause, wait)
             self.nudge()
-        elif isinstance(evidence, Ruled):
-            latest = Trip(cause or "", wait) if outcome is Outcome.FAILURE else None
-            if self.pooling.touch(evidence, latest):
+        elif isinstance(evidence, Ruled) and outcome is Outcome.FAILURE:
+            if self.pooling.touch(evidence, Trip(cause or "", wait)):
                 self.nudge()
 
     def end(self, lease: Lease, outcome: Outcome, cause: str | None) -> None:
