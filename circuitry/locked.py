@@ -333,6 +333,8 @@ class LockedCircuit(Listening):
         super()._rearm()
         self._run = None
         self._gate.rearm()
+        if self._gate is not LOCAL and self.limits.rule is not None:  # what is in them its parent tells the fleet
+            self.limits.rule.empty(self._circuit.evidence, self._clock)
         self._show(self._circuit)
 
 

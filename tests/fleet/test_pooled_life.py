@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 import weakref
 
@@ -12,6 +13,7 @@ from circuitry.policies import FailureRate, SlowCallRate, last
 from circuitry.redis import pooling
 from circuitry.testing import ManualClock
 
+from .fleet_scenes import Child
 from .store_tools import eventually
 from .test_pooled_rates import HALF, fail, has_told_all, member, members, states, succeed, verdicts
 
@@ -122,3 +124,24 @@ def test_calls_that_hang_are_told(join, end):
             held += [*permits, breaker.acquire()]
     eventually(lambda: verdicts(breakers) == ["fleet", "fleet"])
     eventually(lambda: all(breaker._gate.pooling.look_at == pooling.NEVER for breaker in breakers))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_what_a_parent_has_counted_its_forked_children_do_not_tell_again(join):
+    parent, other = members(join, 2)
+    fail(parent, 7)
+    has_told_all(parent)
+
+    def in_child():
+        succeed(parent, 1)
+        join.stores[0].wait_ready(5)
+        fail(parent, 1)
+        has_told_all(parent)
+        assert parent._circuit.evidence.windows[0].calls == 2
+
+    child = Child(in_child)
+    try:
+        assert child.said
+        assert states([parent, other]) == ["closed", "closed"]
+    finally:
+        child.kill()
