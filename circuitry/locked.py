@@ -98,7 +98,7 @@ class LockedCircuit(Listening):
         """
         evidence: Evidence | None = circuit.evidence
         enter: Callable[[], Admitting | None] | None = None
-        self._gate.tag(evidence)
+        self._gate.tag(circuit.counted)
         tells = self._gate is not LOCAL and self.limits.rule is None
         until = machine.barrier(circuit)
         barrier = until if until is None or self._panic is None else self._panic.barrier(until)
@@ -333,7 +333,7 @@ class LockedCircuit(Listening):
         super()._rearm()
         self._run = None
         self._gate.rearm()
-        if self._gate is not LOCAL and self.limits.rule is not None:  # what is in them its parent tells the fleet
+        if self._gate is not LOCAL and self.limits.rule is not None:  # what is in them its parent tells
             self.limits.rule.empty(self._circuit.evidence, self._clock)
         self._show(self._circuit)
 

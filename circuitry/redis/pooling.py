@@ -112,7 +112,7 @@ class Pooling:
         return False
 
     def touch(self, evidence: Ruled, latest: Trip | None) -> bool:
-        """A call has failed, or is slow; whether the link should look. A success is told when it next does."""
+        """A call has failed, or is slow; whether the link should look. What succeeds is told when it does."""
         if self._counted is None:
             return False
         if latest is not None:

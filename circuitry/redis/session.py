@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from circuitry.redis.pooling import NEVER
 from circuitry.redis.script import Command
-from circuitry.redis.shared import NEVER, SharedGate
+from circuitry.redis.shared import SharedGate
 from circuitry.redis.views import Refusal, View, message_of, refusal, view_of, views_of
 from circuitry.redis.wire import COMMAND_TIMEOUT, Subscription, Wire, redis_py
 

@@ -18,7 +18,6 @@ from .store_tools import eventually
 from .test_pooled_rates import HALF, fail, has_told_all, member, members, states, succeed, verdicts
 
 
-
 def turns_of(store, seconds=0.5):
     """How often the link has something to do in this time."""
     link, turns = store._link, []
@@ -56,6 +55,24 @@ def test_a_circuit_that_is_dropped_tells_no_more(join):
     assert evidence() is None
     eventually(lambda: gate() is None)
     fail(other, 1)
+
+
+def test_a_circuit_that_has_left_its_fleet_tells_it_no_more(join):
+    breaker, _ = members(join, 2)
+    fail(breaker, 5)
+    has_told_all(breaker)
+    gate = weakref.ref(breaker._gate)
+    breaker._join(None)
+    eventually(lambda: gate() is None)
+
+
+def test_a_circuit_that_an_operator_has_opened_here_tells_no_more(join):
+    breaker, other = members(join, 2)
+    fail(breaker, 5)
+    has_told_all(breaker)
+    breaker.force_open(local=True)
+    eventually(lambda: breaker._gate.pooling.look_at == pooling.NEVER)
+    assert states([breaker, other]) == ["forced_open", "closed"]
 
 
 def test_two_circuits_of_one_name_in_one_process_both_count(join):

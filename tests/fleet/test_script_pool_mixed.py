@@ -1,4 +1,4 @@
-"""The windows of members that aren't alike: of other rules, with streaks, twice in one process, or of long ago."""
+"""Windows of members that are not alike: of other rules, with streaks, twice in a process, or of long ago."""
 
 from __future__ import annotations
 
