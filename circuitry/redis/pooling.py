@@ -78,7 +78,7 @@ class Pooling:
         self._epoch: int | None = None  # in which it was last counted in; None since the server was lost
         self._opened_by: Ruled | None = None  # what is counted, once it is known to have opened the circuit
         self._rates: RatesTogether | None = None
-        self._leaves: object = None  # of which `_rates` was made
+        self._made_of: tuple[object, object] = None, None  # of which policy and leaves `_rates` was made
         self._why = ""
         self._told: Counts = ()
         self._told_at = 0.0
@@ -199,8 +199,9 @@ class Pooling:
         counted = self._counted
         if counted is None or policy is None or counted.epoch != epoch:
             return None
-        if counted.evidence.leaves is not self._leaves:
-            self._leaves = counted.evidence.leaves
+        leaves = counted.evidence.leaves
+        if policy is not self._made_of[0] or leaves is not self._made_of[1]:
+            self._made_of = policy, leaves
             self._rates, self._why = policy.together(counted.evidence), policy.why
         return self._rates
 
