@@ -178,7 +178,7 @@ class Breaker(LockedCircuit):
         if admission.run:
             if admission.success():
                 self._record(admission, SUCCESS)
-            elif self._gate is not LOCAL:
+            elif self._tells:
                 self._gate.tell(admission, SUCCESS, None)
 
     def failure(self, admission: Admission, error: BaseException | None, result: object = None) -> None:
@@ -234,7 +234,7 @@ class Breaker(LockedCircuit):
         if admission.run:
             if admission.success():
                 self._leave_word(admission, SUCCESS)
-            elif self._gate is not LOCAL:
+            elif self._tells:
                 self._untold.append((admission, SUCCESS))
                 self._gate.nudge()
 

@@ -52,6 +52,7 @@ class LockedCircuit(Listening):
         "_panic",
         "_run",
         "_stopwatch",
+        "_tells",
         "_untold",
         "config",
         "enter",
@@ -67,6 +68,8 @@ class LockedCircuit(Listening):
     evidence: Evidence | None
     #: Where each call needs an admission of its own: what gives it, or None.
     enter: Callable[[], Admitting | None] | None
+    #: Whether its fleet hears of successes; of a circuit with a rule it is told what the windows hold.
+    _tells: bool
     #: Its part in the panic of its family, if it is in one that may panic.
     _panic: Member | None
     #: Until when every call is rejected at once, and why; or None.
@@ -95,7 +98,8 @@ class LockedCircuit(Listening):
         """
         evidence: Evidence | None = circuit.evidence
         enter: Callable[[], Admitting | None] | None = None
-        self._gate.tag(evidence)
+        self._gate.tag(circuit.counted)
+        tells = self._gate is not LOCAL and self.limits.rule is None
         until = machine.barrier(circuit)
         barrier = until if until is None or self._panic is None else self._panic.barrier(until)
         if self._gate.asleep or circuit.full_at:  # or in a ramp: each call asks the machine
@@ -105,6 +109,7 @@ class LockedCircuit(Listening):
             if enter is not None:
                 evidence = None
         self._circuit, self.evidence, self.enter, self._barrier = circuit, evidence, enter, barrier
+        self._tells = tells
 
     def _entrance(self, evidence: Evidence) -> Callable[[], Admitting | None] | None:
         """What gives each call an admission of its own, where that is needed."""
@@ -328,6 +333,8 @@ class LockedCircuit(Listening):
         super()._rearm()
         self._run = None
         self._gate.rearm()
+        if self._gate is not LOCAL and self.limits.rule is not None:  # what is in them its parent tells
+            self.limits.rule.empty(self._circuit.evidence, self._clock)
         self._show(self._circuit)
 
 

@@ -80,6 +80,11 @@ class Circuit(NamedTuple):
         return self.mode or self.fleet_mode
 
     @property
+    def counted(self) -> Evidence | None:
+        """What a fleet is told of; None of an open circuit, which still may tell by what it has opened."""
+        return WAIVED if self.order is CircuitState.FORCED_OPEN else self.evidence
+
+    @property
     def state(self) -> CircuitState:
         """What callers meet: the operator's word before the circuit's own."""
         return self.order or self.judged

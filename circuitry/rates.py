@@ -31,6 +31,11 @@ class RatesTogether:
             window.refresh()
         return tuple((window.calls, window.bad) for window in self._windows)
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether something in the windows is bad, or was when they were last looked at."""
+        return any(window.bad for window in self._windows)
+
     def hold(self, counts: Sequence[tuple[int, int]]) -> bool:
         """Whether the rule holds, if this is what is in them."""
         if len(counts) != len(self._sums):

@@ -55,6 +55,13 @@ class Policy(NamedTuple):
             before.hand_over(made)
         return made
 
+    def empty(self, evidence: Evidence | None, clock: Clock) -> None:
+        """Forget what is in the windows of this evidence, if it has any; what else it has counted stays."""
+        if isinstance(evidence, Ruled):
+            leaves: list[Leaf] = []
+            kept = [leaf for leaf in evidence.leaves if rates_of(leaf.rule) is None]
+            evidence.become(self.rule._grow(clock, kept, leaves), leaves, self.why)
+
     def together(self, evidence: Ruled) -> RatesTogether | None:
         """Its rates, to be judged on what several processes have counted; None if it has none."""
         rule = rates_of(self.rule)

@@ -269,12 +269,14 @@ class Ruled:
 class Timed(Ruled):
     """The evidence of a generation that looks at how long calls take."""
 
-    __slots__ = ("_due", "_look", "_slow", "clock", "only")
+    __slots__ = ("_due", "_look", "_slow", "clock", "heard", "only")
     #: The one part that takes the time, if there is but one: the usual case goes a shorter way.
     only: SlowWatch | None
 
     def __init__(self, watch: Watch, leaves: Sequence[Leaf], why: str, clock: Callable[[], float]) -> None:
         self.clock = clock
+        #: What hears of calls that are slow: also of those that hang, or were given up.
+        self.heard: Callable[[], object] | None = None
         self._slow: tuple[SlowWatch, ...] = ()
         super().__init__(watch, leaves, why)
 
@@ -331,6 +333,8 @@ class Timed(Ruled):
         if self._heir is None and self._watch.holds():
             self._due = True
             self._look = AT_ONCE
+        if self.heard is not None:
+            self.heard()
         return self._due
 
     def landed(self, flight: Flight, failed: bool) -> bool:
@@ -338,8 +342,11 @@ class Timed(Ruled):
         took = self.clock() - flight.started
         is_news = failed or self.run
         for slow in self._slow:
-            if slow.flying.pop(flight, slow) is None and (slow.run or took > slow.limit):
-                is_news = slow.count(took > slow.limit) or is_news
+            is_slow = took > slow.limit
+            if slow.flying.pop(flight, slow) is None and (slow.run or is_slow):
+                is_news = slow.count(is_slow) or is_news
+                if is_slow and self.heard is not None:
+                    self.heard()
         if not is_news:
             return False
         return self.failure() if failed else self.success()

@@ -93,6 +93,10 @@ class TripRule(Protocol):
         """The evidence of a new generation; or of one that goes on, where it was counted in `before`."""
         ...
 
+    def empty(self, evidence: Evidence | None, clock: Callable[[], float]) -> None:
+        """Forget what is in the windows of this evidence."""
+        ...
+
 
 class Streak:
     """Consecutive failures: trips at the `limit`th failure without a success between."""

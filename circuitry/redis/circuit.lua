@@ -10,6 +10,7 @@
 
 local LARGEST = 9e15      -- whole numbers up to here survive as doubles, with room to count on
 local LONGEST_LEASE = 5e6 -- no member takes a longer one, so an end beyond is a clock set back
+local POOLED = 'pooled'   -- in the place of a streak: the failures are those in windows
 
 -- Why a circuit begins an epoch, and where that leads from which state.
 local STEPS = {
@@ -151,11 +152,12 @@ end
 
 -- ---- windows -----------------------------------------------------------------------------------
 
--- What is known of the members' windows: each member's text is its end, its sign, and its numbers.
+-- What is known of windows, by whose they are: each text is its end, its sign, and its numbers. A member
+-- that has several circuits of this name has a seat for each.
 local function windows(c)
   local found, told = redis.call('HGETALL', c.key.windows), {}
   for place = 1, #found, 2 do told[found[place]] = found[place + 1] end
-  told[c.member] = digits(c.told_until) .. ' ' .. c.told
+  told[c.seat] = digits(c.told_until) .. ' ' .. c.told
   return told
 end
 
@@ -169,20 +171,32 @@ local function add(sums, numbers)
   return is_bad
 end
 
+-- What is told longer than any member says was told before the server's clock went back.
 local function add_up(c, sign)
-  local sums, failing = {}, 0
-  for member, text in pairs(windows(c)) do
+  local sums, failing = {[sign] = {}}, {}
+  for seat, text in pairs(windows(c)) do
     local ends, theirs, numbers = string.match(text, '^(%d+) (%S+) (.*)$')
-    if not ends or tonumber(ends) <= c.now then
-      c.silent[#c.silent + 1] = member
-    elseif theirs == sign and add(sums, numbers) then
-      failing = failing + 1
+    local left = ends and tonumber(ends) - c.now or 0
+    if left <= 0 then
+      c.silent[#c.silent + 1] = seat
+    elseif left <= 2 * c.presence then
+      sums[theirs] = sums[theirs] or {}
+      local is_bad = add(sums[theirs], numbers)
+      if is_bad and theirs == sign then failing[string.match(seat, '[^:]*')] = '' end
     end
   end
-  c.failures, c.pooled = 0, tostring(failing)
-  for place, sum in ipairs(sums) do
-    c.pooled = c.pooled .. ' ' .. digits(sum)
-    if place % 2 == 0 then c.failures = math.max(c.failures, sum) end
+  return sums, failing
+end
+
+-- The most that is bad in one window stands for the failures, also where it is of another sign.
+local function sum_up(c, sign)
+  local sums, failing = add_up(c, sign)
+  local members = 0
+  for _ in pairs(failing) do members = members + 1 end
+  c.failures, c.pooled = 0, tostring(members)
+  for _, sum in ipairs(sums[sign]) do c.pooled = c.pooled .. ' ' .. digits(sum) end
+  for _, theirs in pairs(sums) do
+    for place = 2, #theirs, 2 do c.failures = math.max(c.failures, theirs[place]) end
   end
 end
 
@@ -197,6 +211,7 @@ local function is_late(c, best_before)
 end
 
 local function is_due(c, is_settled)
+  if c.failure_threshold == 0 then return false end -- a rule judges: it was a streak when it was counted
   local needed = c.quorum
   if is_settled == '1' then needed = math.min(needed, math.max(1, peers(c))) end
   return c.failures >= c.failure_threshold and count(c.streak) >= needed
@@ -225,6 +240,7 @@ end
 function OPERATIONS.batch(c, epoch, is_settled, best_before, wait, cause, ...)
   if not judges_calls(c, epoch) or is_late(c, best_before) then return 'stale' end
   local before = c.failures
+  if c.streak == POOLED then c.failures, c.streak = 0, '' end
   draw(c, wait)
   for _, run in ipairs({...}) do
     if run == '0' then
@@ -244,12 +260,13 @@ end
 -- What a member's windows hold by now, two numbers for each: calls, and how many of them are bad. They are
 -- added up for those whose windows bear the same sign; what the sums mean, members judge. A member that
 -- isn't heard of any more counts for `keep` milliseconds.
-function OPERATIONS.pool(c, epoch, best_before, keep, sign, ...)
+function OPERATIONS.pool(c, epoch, best_before, seat, keep, sign, ...)
   if not judges_calls(c, epoch) or is_late(c, best_before) then return 'stale' end
   local before = c.failures
+  c.seat = c.member .. ':' .. seat
   c.told, c.told_until = sign .. ' ' .. table.concat({...}, ' '), c.now + tonumber(keep) * 1000
-  add_up(c, sign)
-  c.failed = c.failures > before
+  sum_up(c, sign)
+  c.failed, c.streak = c.failures > before, POOLED
   if c.failures > 0 or before > 0 then advance(c) end
   return 'counted'
 end

@@ -44,6 +44,7 @@ local function remember(c)
   local found = redis.call('HMGET', c.key.meta, unpack(FIELDS))
   local stored = {}
   for place, field in ipairs(FIELDS) do stored[field] = found[place] end
+  stored.openings = stored.openings or '0' -- who wrote it may not have counted them yet
   c.newer = (whole(stored.protocol) or 0) > PROTOCOL and stored.protocol
   local is_whole = STATES[stored.state] and MODES[stored.mode]
   for _, field in ipairs(NUMBERS) do
@@ -172,9 +173,10 @@ local function write_windows(c)
   if c.begun or c.told and c.failures == 0 then
     redis.call('DEL', c.key.windows)
   elseif c.told then
-    redis.call('HSET', c.key.windows, c.member, digits(c.told_until) .. ' ' .. c.told)
+    redis.call('HSET', c.key.windows, c.seat, digits(c.told_until) .. ' ' .. c.told)
     if #c.silent > 0 then redis.call('HDEL', c.key.windows, unpack(c.silent)) end
-    redis.call('PEXPIRE', c.key.windows, milliseconds(c.now, c.told_until))
+    local needed = milliseconds(c.now, c.told_until)
+    if redis.call('PTTL', c.key.windows) < needed then redis.call('PEXPIRE', c.key.windows, needed) end
   end
 end
 

@@ -11,9 +11,11 @@ circuit for all if its rule holds: it knows what has failed, and for how long to
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from circuitry.rates import RatesTogether
@@ -21,7 +23,7 @@ from circuitry.redis.script import Command, Script, Subject
 from circuitry.redis.views import View
 from circuitry.sizes import Within
 from circuitry.tripping import Policy
-from circuitry.watches import Ruled
+from circuitry.watches import Ruled, Timed
 from circuitry.windows import Evidence
 
 PACE = 0.05  # seconds between two tellings
@@ -46,10 +48,13 @@ class Told(NamedTuple):
     sign: str
     keep_ms: int
 
-    def said(self, script: Script, subject: Subject, known: int, epoch: int, until: int | None) -> Command:
+    def said(
+        self, script: Script, subject: Subject, known: int, epoch: int, until: int | None, seat: int
+    ) -> Command:
         """How the script is told; after `until`, on the server's clock, it is of no account."""
         counts, sign, keep = self
-        return script.pool(subject, known, epoch, counts, sign=sign, keep_ms=keep, best_before=until)
+        say = functools.partial(script.pool, sign=sign, keep_ms=keep, best_before=until, seat=seat)
+        return say(subject, known, epoch, counts)
 
 
 class Trip(NamedTuple):
@@ -65,12 +70,15 @@ class Pooling:
     `count_in` and `touch` are called in the callers' threads, and only take note. The rest is the link's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nudge: Callable[[], Callable[[], object] | None] = lambda: None) -> None:
+        self._nudge = nudge  # a weak reference to what asks for the link's attention
         self.look_at = NEVER  # when to look next, on the monotonic clock
         self._latest: Trip | None = None  # what the latest failure said
         self._counted: Counted | None = None
+        self._epoch: int | None = None  # in which it was last counted in; None since the server was lost
+        self._opened_by: Ruled | None = None  # what is counted, once it is known to have opened the circuit
         self._rates: RatesTogether | None = None
-        self._leaves: object = None  # of which `_rates` was made
+        self._made_of: tuple[object, object] = None, None  # of which policy and leaves `_rates` was made
         self._why = ""
         self._told: Counts = ()
         self._told_at = 0.0
@@ -82,19 +90,29 @@ class Pooling:
     def count_in(self, evidence: Evidence | None, epoch: int) -> bool:
         """Calls are counted in this from now on; whether the link should look.
 
-        Where the circuit has opened here alone, what it was opened by goes on to count in the fleet.
+        Where the circuit has opened here alone, what it was opened by goes on to count in the fleet. An epoch
+        begins with nothing told, by nobody; and so does a stay with the server.
         """
+        counted = self._counted
+        if isinstance(evidence, Timed):
+            evidence.heard = self._hear
         if isinstance(evidence, Ruled):
-            self._counted = Counted(evidence, epoch)
+            self._counted, self._opened_by = Counted(evidence, epoch), None
+            was, self._epoch = self._epoch, epoch
+            if was != epoch and (evidence.is_bad or self.look_at != NEVER):
+                self._wake()
+                return True
         elif evidence is not None:
-            self._counted = None  # nothing that could be told is counted any more
-        elif self._counted is not None and self._counted.evidence.is_bad:
-            self.look_at = min(self.look_at, self._told_at + PACE)
-            return True
+            self._counted = self._epoch = None  # nothing that could be told is counted any more
+        elif counted is not None and counted.evidence is not self._opened_by:
+            self._opened_by = counted.evidence
+            if counted.evidence.is_bad:
+                self.look_at = min(self.look_at, self._told_at + PACE)
+                return True
         return False
 
     def touch(self, evidence: Ruled, latest: Trip | None) -> bool:
-        """A call has ended, and failed if there is a `latest`; whether the link should look."""
+        """A call has failed, or is slow; whether the link should look. What succeeds is told when it does."""
         if self._counted is None:
             return False
         if latest is not None:
@@ -102,14 +120,20 @@ class Pooling:
         if self.look_at == NEVER and evidence.is_bad:
             self._wake()
             return True
-        if latest is not None and self._pause > PACE:
+        if self._pause > PACE:
             self._pause = PACE
             self.look_at = self._told_at + PACE
             return True
         return False
 
+    def _hear(self) -> None:
+        """A call is slow: it has ended, hangs, or was given up."""
+        nudge = self._nudge()
+        if self._counted is not None and self.touch(self._counted.evidence, None) and nudge is not None:
+            nudge()
+
     def _wake(self) -> None:
-        self._beats = 0
+        self._told, self._beats = (), 0
         self._pause = PACE
         self.look_at = 0.0
 
@@ -123,8 +147,9 @@ class Pooling:
         return False
 
     def lost(self) -> None:
-        """The server has gone, and who knows what it remembers."""
+        """The server has gone, and who knows what it remembers; or the circuit has."""
         self._sleep()
+        self._epoch = self._opened_by = None  # it is told when the server is back
 
     def due(self, policy: Policy | None, epoch: int, is_failing: bool, presence_ms: int) -> Told | None:
         """What is to be told now; None if nothing is.
@@ -138,6 +163,8 @@ class Pooling:
         counts = () if rates is None else rates.own()
         if rates is None or not (is_failing or _is_bad(counts) or _is_bad(self._told)):
             self._sleep()
+            if rates is not None and rates.is_bad:  # since they were counted: who saw it took us for awake
+                self._wake()
             return None
         keep = _remembered(rates, presence_ms)
         if self._is_old_news(counts, now, keep / 3000):
@@ -172,8 +199,9 @@ class Pooling:
         counted = self._counted
         if counted is None or policy is None or counted.epoch != epoch:
             return None
-        if counted.evidence.leaves is not self._leaves:
-            self._leaves = counted.evidence.leaves
+        leaves = counted.evidence.leaves
+        if policy is not self._made_of[0] or leaves is not self._made_of[1]:
+            self._made_of = policy, leaves
             self._rates, self._why = policy.together(counted.evidence), policy.why
         return self._rates
 

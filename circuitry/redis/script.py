@@ -200,16 +200,17 @@ class Script:
         sign: str,
         keep_ms: int,
         best_before: int | None = None,
+        seat: int = 1,
     ) -> Command:
         """Tell what this member's windows hold, and learn what those of the whole fleet do: `View.pooled`.
 
         `counts`: of each window, how many calls are in it and how many of them are bad. Only windows with
         the same `sign`, a text without white space, are added up. They count for `keep_ms`, or until they
-        are told anew.
+        are told anew. `seat` tells circuits of one name apart that this member has.
         """
         numbers = [number for pair in counts for number in pair]
         until = _or_nothing(best_before)
-        return self._one("pool", subject, known, epoch, until, keep_ms, sign, *numbers)
+        return self._one("pool", subject, known, epoch, until, seat, keep_ms, sign, *numbers)
 
     def acquire(self, subject: Subject, known: int, token: str) -> Command:
         """Ask for leave to probe. A token is used for one request only."""

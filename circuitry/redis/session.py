@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from circuitry.redis.pooling import NEVER
 from circuitry.redis.script import Command
-from circuitry.redis.shared import NEVER, SharedGate
+from circuitry.redis.shared import SharedGate
 from circuitry.redis.views import Refusal, View, message_of, refusal, view_of, views_of
 from circuitry.redis.wire import COMMAND_TIMEOUT, Subscription, Wire, redis_py
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from circuitry.redis.link import Link
 
 POLL_PERIOD = 1.0  # seconds between two checks while nothing can be heard
+TURN = 0.02  # seconds, after which what is due has to let others go before
 CHUNK = 100  # circuits in one command of a check
 
 
@@ -111,9 +113,12 @@ class Session:
 
     def keep_up(self) -> None:
         """The circuits whose time has come: leases to be renewed, windows to be told."""
-        now = time.monotonic()
-        for gate in [gate for gate in self._timed if gate.next_due <= now]:
+        begun = time.monotonic()
+        due = [(gate.next_due, id(gate), gate) for gate in self._timed]
+        for _, _, gate in sorted(entry for entry in due if entry[0] <= begun):
             self.say(gate)
+            if time.monotonic() - begun > TURN:
+                return  # others wait for the link too: the rest is for the next turn
 
     def ask(self, command: Command) -> View:
         """Run a command of the script, and read the reply."""

@@ -7,7 +7,6 @@ from it to the fleet (`send`). Both run in the link's thread; all else runs in t
 
 from __future__ import annotations
 
-import functools
 import itertools
 import threading
 import time
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
     from circuitry.redis.link import Link
     from circuitry.redis.store import RedisStore
 
-NEVER = float("inf")
 UNREADABLE = {Verdict.NEWER: "newer_protocol", Verdict.ERROR: "unreadable"}
 
+_seats = itertools.count(1)  # of this process: several circuits of one name tell their windows each
 _tokens = itertools.count(1)  # of this process: with the member's name they are of one request only
 
 
@@ -46,8 +45,9 @@ class SharedGate:
         self.name = breaker.name
         self.view: View | None = None
         self.terms = Terms(store, link, breaker)
+        self._seat = next(_seats)
         self._link = link
-        self._breaker = weakref.ref(breaker)
+        self._shares = weakref.ref(breaker)
         self._verdict = FleetVerdict(CircuitState.CLOSED, None, "", 0.0, None)  # what `view` says
         self._is_readable = True  # whether the last that came could be understood
         self._begin()
@@ -60,7 +60,7 @@ class SharedGate:
         self.poked = False  # whether it waits for the link's attention
         self.outbox = Outbox()
         self.desk = Desk()
-        self.pooling = Pooling()
+        self.pooling = Pooling(weakref.WeakMethod(self.nudge))
         self._company = Company()
         self._held = Held()
         self._answers = False  # a leased probe has ended since the fleet was last followed
@@ -68,6 +68,11 @@ class SharedGate:
     def rearm(self) -> None:
         """A forked child joins anew when it first uses the circuit; its parent's probes aren't its own."""
         self._begin()
+
+    def _breaker(self) -> LockedCircuit | None:
+        """Whose gate it is; None if that is dropped, or has another gate by now."""
+        breaker = self._shares()
+        return breaker if breaker is not None and breaker._gate is self else None
 
     # -- What the breaker says: in the callers' threads ---------------------------------------------
 
@@ -92,8 +97,8 @@ class SharedGate:
         if isinstance(evidence, Streak):
             self.outbox.count(evidence.epoch, outcome, cause, wait)
             self.nudge()
-        elif isinstance(evidence, Ruled):
-            latest = Trip(cause or "", wait) if outcome is Outcome.FAILURE else None
+        elif isinstance(evidence, Ruled) and outcome is Outcome.FAILURE:
+            latest = Trip(cause or "", wait)
             if self.pooling.touch(evidence, latest):
                 self.nudge()
 
@@ -123,11 +128,10 @@ class SharedGate:
         epoch = self.outbox.unknown if view is None or self.outbox.ordered else view.epoch
         if self.pooling.count_in(evidence, epoch):
             self.nudge()
-        if not isinstance(evidence, Streak):
-            return
-        evidence.epoch = epoch
-        if view is not None and view.failures and view.state is CircuitState.CLOSED:
-            evidence.run = True  # somebody's streak stands: the next success is news
+        if isinstance(evidence, Streak):
+            evidence.epoch = epoch
+            if self._is_failing:
+                evidence.run = True  # somebody's streak stands: the next success is news
 
     def hold(self, lease: Lease, probe: Probe) -> None:
         """A leased probe goes out: the link renews its slot while it runs, up to its `probe_timeout`."""
@@ -170,9 +174,7 @@ class SharedGate:
         return request.settle(self._unanswered())
 
     def _at_once(self) -> Leave | None:
-        if not self.governs:
-            return ALONE
-        return self.desk.at_once(self.epoch)
+        return self.desk.at_once(self.epoch) if self.governs else ALONE
 
     def _request(self, wake: Callable[[], object] | None) -> Request | None:
         """Ask; None if no more may ask at once."""
@@ -203,11 +205,12 @@ class SharedGate:
             self._retag()
 
     def _take_in(self) -> None:
-        """Take in what came where no lock may be taken. A circuit that is dropped runs no probe."""
+        """Take in what came where no lock may be taken. A circuit that is gone has no more to say."""
         breaker = self._breaker()
         if breaker is None:
             for lease in self._held.let_all_go():
                 lease.give_back()
+            self.pooling.lost()
             return
         breaker._take_in()
         if breaker._news:
@@ -276,13 +279,13 @@ class SharedGate:
         if told is None:
             return
         until = speaker.server_time(time.monotonic() + OUTCOME_AGE)
-        view = speaker.ask(told.said(script, terms.subject, self.version, self.epoch, until))
+        view = speaker.ask(told.said(script, terms.subject, self.version, self.epoch, until, self._seat))
         self.receive(view)
         trip = self.pooling.answered(view, self._company.needed(terms.rules, view))
         if trip is not None:
             wait = terms.wait(view.openings + 1) if trip.wait is None else trip.wait
-            say = functools.partial(script.trip, best_before=until, wait=wait)
-            self.receive(speaker.ask(say(terms.subject, self.version, self.epoch, trip.cause)))
+            said = terms.subject, self.version, self.epoch, trip.cause
+            self.receive(speaker.ask(script.trip(*said, best_before=until, wait=wait)))
 
     @property
     def _is_failing(self) -> bool:
@@ -358,7 +361,7 @@ class SharedGate:
         breaker = self._breaker()
         if breaker is not None:
             with breaker._lock:
-                self.tag(breaker._circuit.evidence)
+                self.tag(breaker._circuit.counted)
 
     def _keep(self, view: View) -> None:
         self.view = view

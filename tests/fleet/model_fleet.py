@@ -107,11 +107,12 @@ class Fleet:
         sign: str = "same",
         keep: float = 30.0,
         best_before: int | None = None,
+        seat: int = 1,
     ) -> View:
         """Of each window: calls, and how many of them are bad."""
         if epoch is None:
             epoch = self.epoch(member) if member in self.seen else self.sync(member).epoch
-        options = {"sign": sign, "keep_ms": round(keep * 1000), "best_before": best_before}
+        options = {"sign": sign, "keep_ms": round(keep * 1000), "best_before": best_before, "seat": seat}
         return self._ask(member, Script.pool, epoch, counts, **options)
 
     def trip(self, member: str = "a", epoch: int | None = None, cause: str = "down", **options: Any) -> View:

@@ -22,7 +22,7 @@ DISABLED = CircuitState.DISABLED
 
 def stored(fleet):
     """The members whose windows lie on the server."""
-    return {member.decode() for member in fleet.client.hkeys(fleet.keys.windows)}
+    return {seat.decode().split(":")[0] for seat in fleet.client.hkeys(fleet.keys.windows)}
 
 
 def test_windows_of_all_members_are_added_up_one_by_one(fleet):

@@ -247,6 +247,10 @@ def live_through_everything(fleet):
         assert fleet.force(mode, seconds=5).verdict == "forced"
         assert fleet.force(mode).verdict == "forced"
     assert fleet.reset().verdict == "reset"
+    fleet.pool((9, 3), member="b", keep=1.0)
+    fleet.advance(2)
+    assert fleet.pool((9, 3), member="a").pooled == (1, ((9, 3),))
+    assert fleet.pool((9, 0), member="a").failures == 0
     fleet.sync("a", known=fleet.peek().version + 1)
     assert fleet.sync("b").state == "closed"
 

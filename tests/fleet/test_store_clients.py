@@ -385,3 +385,14 @@ def is_there(port):
     with contextlib.suppress(redis.ConnectionError), redis.Redis(port=port) as client:
         return client.ping()
     return False
+
+
+def test_in_a_cluster_rates_are_pooled(cluster):
+    client, prefix = redis.cluster.RedisCluster("127.0.0.1", cluster[0].port), new_prefix()
+    with RedisStore(client, prefix=prefix) as one, RedisStore(client, prefix=prefix) as two:
+        of = {"failure_rate_threshold": 0.5, "minimum_calls": 12}
+        breakers = [CircuitBreaker("netflix", store=store, **of) for store in (one, two)]
+        for breaker in breakers * 6:
+            breaker.acquire().failure(OSError("down"))
+        eventually(lambda: {breaker.state for breaker in breakers} == {"open"})
+    client.close()

@@ -41,11 +41,11 @@ def time(monkeypatch):
 class Circuit:
     """The evidence of a circuit with this rule, and its pooling."""
 
-    def __init__(self, rule=FAILURES):
+    def __init__(self, rule=FAILURES, nudge=lambda: None):
         self.policy = Policy(rule, "the rule")
         self.clock = ManualClock()
         self.evidence = self.policy.evidence(self.clock)
-        self.pooling = Pooling()
+        self.pooling = Pooling(nudge)
         self.pooling.count_in(self.evidence, EPOCH)
 
     def fail(self, *, cause="down", wait=None):
@@ -54,7 +54,6 @@ class Circuit:
 
     def succeed(self):
         self.evidence.success()
-        return self.pooling.touch(self.evidence, None)
 
     def due(self, *, epoch=EPOCH, failing=True):
         return self.pooling.due(self.policy, epoch, failing, PRESENCE)
@@ -79,7 +78,7 @@ def circuit(time):
 
 
 def test_while_nothing_is_bad_there_is_nothing_to_look_at(circuit):
-    assert not circuit.succeed()
+    circuit.succeed()
     assert circuit.pooling.look_at == NEVER
     assert circuit.due() is None
 
@@ -94,7 +93,7 @@ def test_the_next_are_told_50_ms_later_all_at_once(circuit, time):
     circuit.due()
     circuit.answered((1, 1))
     assert not circuit.fail()
-    assert not circuit.succeed()
+    circuit.succeed()
     time.advance(PACE - 0.001)
     assert circuit.due() is None
     time.advance(0.001)
@@ -182,6 +181,7 @@ def test_other_evidence_is_not_told_of(circuit, other):
 def test_what_a_circuit_opened_by_is_told_on(circuit):
     circuit.evidence.failure()
     assert circuit.pooling.count_in(None, EPOCH)
+    assert not circuit.pooling.count_in(None, EPOCH)  # that is no news
     assert circuit.due().counts == ((1, 1),)
 
 
@@ -194,6 +194,51 @@ def test_when_the_server_is_lost_there_is_nobody_to_tell(circuit):
     circuit.fail()
     circuit.pooling.lost()
     assert circuit.due() is None
+
+
+def test_what_is_bad_when_the_server_is_back_is_told(circuit):
+    circuit.fail()
+    circuit.pooling.lost()
+    assert circuit.pooling.count_in(circuit.evidence, EPOCH)
+    assert circuit.due() is not None
+    assert not circuit.pooling.count_in(circuit.evidence, EPOCH)
+
+
+def test_in_a_new_epoch_all_is_told_anew_and_the_others_have_their_time(circuit, time):
+    circuit.fail()
+    for _ in range(BEATS):
+        circuit.beat(time, (9, 9))
+    assert circuit.pooling.count_in(circuit.evidence, EPOCH + 1)
+    assert circuit.due(epoch=EPOCH + 1) is not None
+    assert circuit.answered((9, 9)) is None
+
+
+def test_a_failure_that_comes_while_the_link_goes_to_rest_is_told(time, monkeypatch):
+    circuit = Circuit()
+    circuit.pooling.mind(True)
+    sleep = circuit.pooling._sleep
+    monkeypatch.setattr(circuit.pooling, "_sleep", lambda: (circuit.fail(), sleep()))
+    assert circuit.due(failing=False) is None
+    assert circuit.due(failing=False).counts == ((1, 1),)
+
+
+def test_a_call_that_hangs_is_told_once_it_is_found_late(time):
+    nudged = []
+    circuit = Circuit(SLOW, nudge=lambda: lambda: nudged.append(True))
+    flight = circuit.evidence.enter()
+    circuit.clock.advance(3)
+    circuit.evidence.enter()
+    assert circuit.due(failing=False).counts == ((1, 1),)
+    flight.given_up()
+    assert nudged == [True]
+
+
+def test_a_call_that_is_slow_is_told_when_it_ends(time):
+    circuit = Circuit(SLOW)
+    flight = circuit.evidence.enter()
+    circuit.clock.advance(3)
+    flight.success()
+    assert circuit.due(failing=False).counts == ((1, 1),)
 
 
 # -- What ------------------------------------------------------------------------------------------------
@@ -246,6 +291,18 @@ def test_a_rule_that_is_changed_is_judged_anew(circuit, time):
     circuit.beat(time, (1, 1))
     circuit.policy = Policy(FailureRate(0.1, window=last(100), minimum_calls=1), "the new rule")
     circuit.policy.evidence(circuit.clock, circuit.evidence)
+    for _ in range(BEATS - 1):
+        trip = circuit.beat(time, (9, 1))
+    assert trip == Trip("down")
+
+
+def test_a_rule_that_is_changed_while_the_link_looks_is_judged_by(circuit, time):
+    old, new = circuit.policy, Policy(FailureRate(0.1, window=last(100), minimum_calls=1), "the new rule")
+    new.evidence(circuit.clock, circuit.evidence)
+    circuit.fail()
+    circuit.policy = old  # what the link has read a moment before
+    circuit.beat(time, (9, 1))
+    circuit.policy = new
     for _ in range(BEATS - 1):
         trip = circuit.beat(time, (9, 1))
     assert trip == Trip("down")
