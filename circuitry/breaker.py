@@ -151,6 +151,7 @@ class Breaker(LockedCircuit):
             if self._panic is None or not self._panic.lets_through(verdict.state):
                 raise self._rejected(verdict)
             self.totals.panic_admitted.add()
+            self._see_to_check()
             verdict = WAIVED
         admission, stopwatch = cast("Admission", verdict), self._stopwatch
         return admission if stopwatch is None else stopwatch.start(admission)
