@@ -88,6 +88,10 @@ class LockedCircuit(Listening):
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
+    def _is_stepping(self) -> bool:
+        """Whether this very thread holds the lock, or its family's: who holds ours may wait for that."""
+        return super()._is_stepping() or (self._panic is not None and self._panic.is_stepping())
+
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine.
 

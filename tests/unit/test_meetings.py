@@ -183,3 +183,26 @@ def test_a_panic_goes_on_after_members_were_closed_in_a_forced_state(family, clo
         assert not shards.is_panicking
     assert shards.is_panicking
     assert told == [True, False, True]
+
+
+# -- A panic, and what the garbage collector brings ------------------------------------------------------------
+
+
+def test_a_stream_that_fails_in_the_midst_of_a_familys_step_takes_none(family):
+    """Another thread may hold the circuit's lock, and wait for the family's."""
+    shards = family()
+
+    def stream():
+        try:
+            yield 1
+        finally:
+            raise OSError("the clean-up has failed")
+
+    left = shards["a"].call(stream)
+    next(left)
+    with shards._panic._lock:  # as if the garbage collector ran in it
+        with pytest.raises(OSError, match="clean-up"):
+            left.close()
+        assert shards["a"]._circuit.state == "closed"
+    assert shards["a"].state == "open"
+    assert shards["a"].metrics().failures == 1
