@@ -185,7 +185,7 @@ def test_a_panic_goes_on_after_members_were_closed_in_a_forced_state(family, clo
     assert told == [True, False, True]
 
 
-# -- A panic, and what the garbage collector brings ------------------------------------------------------------
+# -- A panic, and what the garbage collector brings ----------------------------------------------------------
 
 
 def test_a_stream_that_fails_in_the_midst_of_a_familys_step_takes_none(family):
