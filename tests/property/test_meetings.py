@@ -49,7 +49,7 @@ NUMBERS = {
     "latency": st.booleans(),
     "call_timeout": st.just(50.0),
     "health_check_interval": st.sampled_from([1.0, 2.0]),
-    "initial_state": st.sampled_from(["closed", "shadow"]),
+    "initial_state": st.sampled_from(["closed", "closed", "shadow"]),
 }
 ORDERS = st.sampled_from(["reset", "reset", "reset", "force_open", "disable", "shadow"])
 OUTCOMES = st.sampled_from(["success", "failure", "failure", "release"])
@@ -92,9 +92,9 @@ class Meetings(RuleBasedStateMachine):
 
     @initialize(
         features=st.sets(st.sampled_from(["ramp_up", "health_check", "latency"])),
-        sheds=st.booleans(),
-        is_family=st.booleans(),
-        share=st.sampled_from([None, 0.3, 0.5]),
+        sheds=st.sampled_from([False, False, True]),
+        is_family=st.sampled_from([True, True, False]),
+        share=st.sampled_from([0.3, 0.5, None]),
     )
     def begin(self, features, sheds, is_family, share):
         settings = {"success_threshold": 1, "timeout_duration": 1.0, "clock": self.clock}
@@ -160,6 +160,13 @@ class Meetings(RuleBasedStateMachine):
         self.clock.advance(1.0)
         for key in "abc":
             self.call(key, outcome)
+
+    @rule()
+    def go_down_and_come_back(self):
+        self.call_all("failure")
+        self.clock.advance(1.0)
+        self.check(True)
+        self.call_all("success")
 
     @precondition(lambda self: self.held)
     @rule(number=st.integers(0, 9))
