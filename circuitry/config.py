@@ -217,6 +217,9 @@ class CircuitBreakerConfig:
             kept.pop(name, None)
         if "health_check" in settings and settings["health_check"] is None:
             kept.pop("health_check_interval", None)
+        if isinstance(settings.get("trip"), Adaptive):  # what operators have said of opening is of no use now
+            for name in self._ordered.intersection(OF_OPEN):
+                kept.pop(name, None)
         config = CircuitBreakerConfig(**{**kept, **settings})
         config.__dict__["_ordered"] = self._ordered
         return config

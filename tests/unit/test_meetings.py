@@ -104,6 +104,15 @@ def test_of_a_circuit_that_opens_by_their_word_they_may_say_how_it_comes_back(fr
     assert fresh.get_or_create("feed", trip=Adaptive()).limits.ramp_up == 30.0
 
 
+def test_nor_does_it_stand_in_the_way_of_code_that_lets_a_circuit_shed_from_now_on(fresh, load):
+    load("[circuits.feed]\nramp_up = 30\nlatency = true\n")
+    feed = fresh.get_or_create("feed", success_threshold=1)
+    feed.reconfigure(trip=Adaptive())
+    assert feed.config == CircuitBreakerConfig(trip=Adaptive(), success_threshold=1, latency=True)
+    with pytest.raises(ConfigurationError, match="ramp_up=5.0 disagree"):
+        feed.reconfigure(ramp_up=5)
+
+
 def test_a_member_that_is_new_is_served_whatever_operators_say_of_it(fresh, load, caplog, monkeypatch):
     @circuit("shard", key=lambda shard: shard, failure_threshold=7)
     def ask(shard):
