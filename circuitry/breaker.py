@@ -289,10 +289,10 @@ class Breaker(LockedCircuit):
             return
         opens = outcome is FAILURE or not isinstance(admission, Probe)
         wait = self._wait_for(said) if opens else None
-        limits = self.limits if wait is None else self.limits._replace(timeout_duration=wait)
         now = self._clock()
         with self._lock:
             self._sweep(now)
+            limits = self.limits if wait is None else self.limits._replace(timeout_duration=wait)
             if isinstance(admission, Probe):
                 self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
             else:

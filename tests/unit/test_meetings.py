@@ -9,7 +9,7 @@ import pytest
 
 from circuitry import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, ConfigurationError, circuit
 from circuitry.policies import Adaptive
-from circuitry.testing import forced
+from circuitry.testing import ManualClock, forced
 
 pytestmark = [pytest.mark.core, pytest.mark.usefixtures("fresh")]
 
@@ -147,6 +147,33 @@ def test_a_family_whose_circuits_never_open_never_panics(fresh):
     with pytest.raises(ConfigurationError, match=said):
         circuit("shard", key=str, trip=Adaptive(), max_open_fraction=0.5)(lambda shard: shard)
     assert fresh.family("shard") is None
+
+
+# -- A ramp, and a change at run time ------------------------------------------------------------------------
+
+
+def test_a_ramp_that_is_taken_away_while_a_probe_reports_its_success_does_not_begin():
+    class Clock(ManualClock):
+        def __call__(self):
+            self.when_read()
+            return super().__call__()
+
+    clock = Clock()
+    clock.when_read = lambda: None
+    breaker = CircuitBreaker("netflix", clock=clock, ramp_up=30, **NUMBERS)
+    fail(breaker)
+    clock.advance(10)
+    probe = breaker.acquire()
+
+    def change():  # as another thread would
+        clock.when_read = lambda: None
+        breaker.reconfigure(ramp_up=None)
+
+    clock.when_read = change
+    probe.success()
+    assert breaker.state == "closed"
+    assert breaker.metrics().shed_share == 0.0
+    assert breaker.evidence is not None
 
 
 # -- `testing.forced` ----------------------------------------------------------------------------------------
