@@ -109,7 +109,7 @@ def test_nor_does_it_stand_in_the_way_of_code_that_lets_a_circuit_shed_from_now_
     feed = fresh.get_or_create("feed", success_threshold=1)
     feed.reconfigure(trip=Adaptive())
     assert feed.config == CircuitBreakerConfig(trip=Adaptive(), success_threshold=1, latency=True)
-    with pytest.raises(ConfigurationError, match="ramp_up=5.0 disagree"):
+    with pytest.raises(ConfigurationError, match=r"ramp_up=5\.0 disagree"):
         feed.reconfigure(ramp_up=5)
 
 
