@@ -151,6 +151,7 @@ class Breaker(LockedCircuit):
             if self._panic is None or not self._panic.lets_through(verdict.state):
                 raise self._rejected(verdict)
             self.totals.panic_admitted.add()
+            self._see_to_check()
             verdict = WAIVED
         admission, stopwatch = cast("Admission", verdict), self._stopwatch
         return admission if stopwatch is None else stopwatch.start(admission)
@@ -288,10 +289,10 @@ class Breaker(LockedCircuit):
             return
         opens = outcome is FAILURE or not isinstance(admission, Probe)
         wait = self._wait_for(said) if opens else None
-        limits = self.limits if wait is None else self.limits._replace(timeout_duration=wait)
         now = self._clock()
         with self._lock:
             self._sweep(now)
+            limits = self.limits if wait is None else self.limits._replace(timeout_duration=wait)
             if isinstance(admission, Probe):
                 self._become(machine.record(self._circuit, limits, admission, outcome, now, cause))
             else:

@@ -20,6 +20,15 @@ def refuse(name: str, value: object, allowed: str) -> NoReturn:
     raise ConfigurationError(f"{name}={shown(value)} is not allowed: it must be {allowed}")
 
 
+def disagree(name: str, value: object, other: str, other_value: object, why: str) -> NoReturn:
+    """Say that two settings contradict each other.
+
+    Raises:
+        ConfigurationError: naming both, with their values, and `why`.
+    """
+    raise ConfigurationError(f"{name}={shown(value)} and {other}={shown(other_value)} disagree: {why}")
+
+
 def shown(value: object) -> str:
     """A value in a message: short, and without an error of its own."""
     try:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from circuitry.checks import (
     check_asked,
@@ -25,6 +25,7 @@ from circuitry.checks import (
     check_health_check,
     check_predicate,
     check_seconds,
+    disagree,
     shown,
 )
 from circuitry.errors import ConfigurationError
@@ -146,7 +147,7 @@ class CircuitBreakerConfig:
         interval = check_seconds("health_check_interval", self.health_check_interval)
         self._settle("health_check_interval", interval)
         if self.health_check is None and "health_check_interval" in self._named:
-            _disagree("health_check_interval", interval, "health_check", None, "there is nothing to ask")
+            disagree("health_check_interval", interval, "health_check", None, "there is nothing to ask")
         check_choice("initial_state", self.initial_state, INITIAL_STATES)
         if self.quorum is not None:
             check_count("quorum", self.quorum)
@@ -163,10 +164,10 @@ class CircuitBreakerConfig:
         rule = self._settle("rule", self._rule())
         for part in rules_in(rule) if rule is not None else ():
             if isinstance(part, SlowCallRate) and part.limit > (call_timeout or math.inf):
-                _disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
+                disagree("call_timeout", call_timeout, "trip", part, "no call takes that long")
         for name in OF_OPEN if isinstance(rule, Adaptive) else ():
             if getattr(self, name) is not None:
-                _disagree("trip", rule, name, getattr(self, name), "it never opens the circuit")
+                disagree("trip", rule, name, getattr(self, name), "it never opens the circuit")
         streak, policy = self.failure_threshold, None if rule is None else Policy(rule, shown(rule))
         if isinstance(rule, ConsecutiveFailures):  # what circuits count for nothing
             streak, policy = rule.threshold, None
@@ -181,7 +182,7 @@ class CircuitBreakerConfig:
         beside = ["failure_threshold"] if "failure_threshold" in self._named else []
         if self.trip is not None:
             for name in (*beside, *spelled):
-                _disagree("trip", self.trip, name, getattr(self, name), "trip= says all of it")
+                disagree("trip", self.trip, name, getattr(self, name), "trip= says all of it")
             return check_rule("trip", self.trip)
         if not spelled:
             return None
@@ -216,14 +217,19 @@ class CircuitBreakerConfig:
             kept.pop(name, None)
         if "health_check" in settings and settings["health_check"] is None:
             kept.pop("health_check_interval", None)
+        if isinstance(settings.get("trip"), Adaptive):  # what operators have said of opening is of no use now
+            for name in self._ordered.intersection(OF_OPEN):
+                kept.pop(name, None)
         config = CircuitBreakerConfig(**{**kept, **settings})
         config.__dict__["_ordered"] = self._ordered
         return config
 
     def ordered(self, **settings: Any) -> CircuitBreakerConfig:
-        """The same, where operators say so: how often a check is asked, if there is one."""
+        """The same, where operators say so. What would be of no use beside the code's word is passed over."""
         if self.health_check is None:
             settings.pop("health_check_interval", None)
+        if isinstance(self.trip, Adaptive) and "trip" not in _overruled(settings, self._named):
+            settings = {name: value for name, value in settings.items() if name not in OF_OPEN}
         config = self.replace(**settings)
         config.__dict__["_ordered"] |= settings.keys()
         return config
@@ -297,7 +303,7 @@ SPELLED = (
 )
 
 #: What only matters to a circuit that opens, and has no default.
-OF_OPEN = ("backoff", "retry_after", "ramp_up")
+OF_OPEN = ("backoff", "retry_after", "ramp_up", "health_check", "quorum")
 
 FIELDS: dict[str, str] = {
     setting.name: str(setting.type) for setting in dataclasses.fields(CircuitBreakerConfig) if setting.init
@@ -322,10 +328,6 @@ def _overruled(settings: Iterable[str], kept: Iterable[str]) -> tuple[str, ...]:
     if not set(SPELLED).isdisjoint(settings):
         return ("trip",) if not set(SPELLED).isdisjoint(kept) else ("trip", "failure_threshold")
     return ("trip",) if "failure_threshold" in settings else ()
-
-
-def _disagree(name: str, value: object, other: str, other_value: object, why: str) -> NoReturn:
-    raise ConfigurationError(f"{name}={shown(value)} and {other}={shown(other_value)} disagree: {why}")
 
 
 DEFAULT = CircuitBreakerConfig()

@@ -91,6 +91,10 @@ class LockedCircuit(Listening):
         self._show(machine.new(self.limits, CircuitState(config.initial_state)))
         rearm_after_fork(self)
 
+    def _is_stepping(self) -> bool:
+        """Whether this very thread holds the lock, or its family's: who holds ours may wait for that."""
+        return super()._is_stepping() or (self._panic is not None and self._panic.is_stepping())
+
     def _show(self, circuit: Circuit) -> None:
         """Set the circuit, and what may be read off it without the machine.
 
@@ -314,20 +318,23 @@ class LockedCircuit(Listening):
     def _stopwatch_for(self, config: CircuitBreakerConfig) -> Stopwatch | None:
         return Stopwatch(self._clock, self.totals.latency) if config.latency else None
 
-    def _set_aside(self, state: CircuitState) -> Circuit:
-        """For tests: be in `state`, unheard, and give what the circuit was."""
+    def _set_aside(self, state: CircuitState) -> tuple[Circuit, Limits]:
+        """For tests: be in `state`, unheard, and give what the circuit was, and what it went by."""
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            kept = self._circuit
+            kept = self._circuit, self.limits
             self._show(machine.staged(self.limits, state, next(_stages), now))
         return kept
 
-    def _put_back(self, kept: Circuit) -> None:
-        now = self._clock()
+    def _put_back(self, kept: tuple[Circuit, Limits]) -> None:
+        now, (circuit, limits) = self._clock(), kept
         with self._lock:
             self._sweep(now)
-            self._show(kept)
+            self._show(machine.adjust(circuit, limits, self.limits))
+            if self._panic is not None:  # which has heard of what happened meanwhile
+                self._panic.note(circuit.state)
+        self._announce()
 
     def _rearm(self) -> None:
         super()._rearm()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from circuitry.checks import check_fields, check_name, refuse
-from circuitry.config import DEFAULT, SPELLED, CircuitBreakerConfig
+from circuitry.config import DEFAULT, SPELLED, CircuitBreakerConfig, logger
 from circuitry.errors import ConfigurationError
 from circuitry.policies import within
 from circuitry.settings import preset_named
@@ -146,6 +146,21 @@ def overridden(config: CircuitBreakerConfig, layers: Iterable[Table]) -> Circuit
     for table in layers:
         config = config.ordered(**_expanded(table))
     return config
+
+
+def or_else(
+    config: CircuitBreakerConfig, member: str, resolve: Callable[[], CircuitBreakerConfig]
+) -> CircuitBreakerConfig:
+    """What `resolve` gives for a new member; `config`, its family's, if operators' word is wrong.
+
+    A member comes into being in the midst of a call, and what an operator has said must not fail that.
+    """
+    try:
+        return resolve()
+    except ConfigurationError as error:
+        text = "circuit %r goes by its family's settings, for what operators say of it is wrong: %s"
+        logger.error(text, member, error, extra={"circuit": member})
+        return config
 
 
 def layers(file: SettingsFile, names: Iterable[str]) -> Iterator[Table]:

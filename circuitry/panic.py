@@ -110,6 +110,10 @@ class Member:
         """Tell what is new; called without a lock."""
         self._panic._announce()
 
+    def is_stepping(self) -> bool:
+        """Whether this very thread holds the family's lock."""
+        return self._panic._is_stepping()
+
     def barrier(self, until: tuple[float, str | None]) -> Barrier:
         """That of a circuit, as long as there is no panic."""
         return Barrier(self._panic, until)

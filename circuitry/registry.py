@@ -234,7 +234,8 @@ class CircuitRegistry(LockHolder):
         def make(member: str, *key: Hashable) -> CircuitBreaker:
             entry = self._entries.get(name)
             now = entry.now if entry is not None and entry.circuit is family else given
-            return self._made(member, now, self._resolved(now, name, member).of_member(*key))
+            config = operator.or_else(family.config, member, lambda: self._resolved(now, name, member))
+            return self._made(member, now, config.of_member(*key))
 
         bounds = (given.get("max_keys", MAX_KEYS), given.get("max_open_fraction"))
         family = CircuitFamily(name, config, make, *bounds, taken=self._entries.__contains__)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from circuitry.checks import check_count, check_fields, check_part, refuse, shown
+from circuitry.checks import check_count, check_fields, check_part, disagree, refuse, shown
 from circuitry.config import FIELDS, PRESETS, CircuitBreakerConfig, Errors, HealthCheck, Seconds
 from circuitry.errors import ConfigurationError
 from circuitry.fallback import MISSING, Fallback, Missing, fallback_of
 from circuitry.gate import Gate
 from circuitry.judging import Judge
 from circuitry.kinds import is_async
-from circuitry.policies import Last, Rule, Within
+from circuitry.policies import Adaptive, Last, Rule, Within
 from circuitry.waiting import Backoff, Hint
 
 
@@ -147,7 +147,12 @@ def given_of(settings: Mapping[str, Any], fields: Iterable[str] = FIELDS) -> Giv
     others = ("clock", "store", *FAMILY)
     given = {name: settings[name] for name in others if settings.get(name) is not None}
     config = config_of(settings, fields)
-    return given if config is None else {**given, "config": config}
+    if config is None:
+        return given
+    if "max_open_fraction" in given and isinstance(config.rule, Adaptive):
+        share = given["max_open_fraction"]
+        disagree("max_open_fraction", share, "trip", config.rule, "it never opens a circuit")
+    return {**given, "config": config}
 
 
 def judge_of(settings: Mapping[str, Any], config: CircuitBreakerConfig) -> Judge | None:
