@@ -299,3 +299,10 @@ class TestAdministerTheFleet:
 
     def test_it_is_this_process_that_decided_not_the_fleet(self):
         assert not told_to_all(Reason.RESET, follow(machine.new(LIMITS), TRIPPED)).followed
+
+
+@pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
+def test_how_often_it_has_opened_is_the_fleets_number_until_it_closes(state):
+    opened = follow(machine.new(LIMITS), says(state)._replace(openings=3))
+    assert opened.openings == 3
+    assert follow(opened, RECOVERED._replace(openings=3)).openings == 0

@@ -218,6 +218,15 @@ def test_an_operators_state_stays(made, state):
     assert make_calls(breaker, "----") == "open"
 
 
+def test_what_is_disabled_judges_nothing_whatever_rule_it_is_given(made):
+    breaker = made()
+    breaker.disable()
+    breaker.reconfigure(trip=HALF)
+    make_calls(breaker, "--------")
+    assert breaker.metrics().opened == 0
+    assert breaker.failure_count == 0
+
+
 def test_the_same_rule_again_changes_nothing(made):
     breaker = made(trip=HALF)
     evidence = breaker.evidence
