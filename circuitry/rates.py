@@ -23,7 +23,7 @@ class RatesTogether:
         pairs = zip(rates, self._sums, strict=True)
         kept = [leaf._replace(watch=_standing_in(leaf.watch, sums)) for leaf, sums in pairs]
         others = [leaf for leaf in evidence.leaves if not _is_rate(leaf.rule)]
-        self._watch = rule._grow(_no_clock, [*kept, *others], [])
+        self._watch = rule._grow(float, [*kept, *others], [])  # no clock is asked: all its parts are there
 
     def own(self) -> tuple[tuple[int, int], ...]:
         """What is in the windows: of each, how many calls, and how many of them are bad."""
@@ -43,11 +43,6 @@ class RatesTogether:
         for sums, (calls, bad) in zip(self._sums, counts, strict=True):
             sums.calls, sums.bad = calls, bad
         return self._watch.holds()
-
-
-def _no_clock() -> float:
-    """Of windows that don't age."""
-    return 0.0
 
 
 def _is_rate(rule: object) -> bool:

@@ -63,8 +63,8 @@ FAULTS = {
     ),
     "no lease": fault(
         SHARED,
-        "        if not self.governs:\n            return ALONE\n",
-        "        return ALONE\n",
+        "return self.desk.at_once(self.epoch) if self.governs else ALONE",
+        "return ALONE",
         "a probe of the fleet has a lease",
     ),
     "an epoch has two transitions": fault(

@@ -9,6 +9,7 @@ import pytest
 
 from circuitry import CircuitBreaker
 from circuitry.gate import ALONE
+from circuitry.policies import FailureRate, last
 from circuitry.redis import shared
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import Script
@@ -276,3 +277,12 @@ def test_in_a_forked_child_nothing_of_the_parents_is_left(breaker, gate):
     breaker.force_open()
     gate.rearm()
     assert (gate.asleep, gate.governs, gate.poked, len(gate.outbox)) == (True, False, False, 0)
+
+
+def test_a_child_begins_with_empty_windows(breaker):
+    """What is in them its parent tells."""
+    breaker.reconfigure(trip=FailureRate(0.5, window=last(9), minimum_calls=9))
+    breaker.acquire().failure()
+    assert breaker.failure_count == 1
+    breaker._rearm()
+    assert breaker.failure_count == 0

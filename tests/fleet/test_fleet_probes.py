@@ -252,6 +252,7 @@ def test_a_lease_goes_on_being_renewed_when_the_link_is_found_again(join_frail, 
     probe = one.acquire()
     join_frail.client.client_kill_filter(_type="normal", skipme=True)
     until(lambda: one.store.health().link == other.store.health().link == "up", "it isn't found again")
+    until(lambda: other._gate.governs, "it isn't asked again")
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
         assert not admits(other), "the lease has lapsed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,7 +188,8 @@ def test_on_a_terminal_it_draws_a_picture_and_gives_the_cursor_back(runs: Runs) 
     ):
         assert sign in shown, sign
     assert shown.index("\x1b[?25l") < shown.rindex("\x1b[?25h")
-    summary = " ".join(shown[shown.rindex("\x1b[?25h") :].split())  # long figures are on two lines
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown[shown.rindex("\x1b[?25h") :])
+    summary = " ".join(plain.split())  # long figures are on two lines
     assert "requests that reached Prime Video while sick" in summary
     assert "all workers and Redis agree: every circuit is closed" in summary
 

@@ -11,7 +11,8 @@ import pytest
 from circuitry import CircuitBreaker, CircuitOpenError, machine
 from circuitry.policies import ConsecutiveFailures, FailureRate, Rule, SlowCallRate, last, within
 from circuitry.states import CircuitState, Limits, Rejection
-from circuitry.windows import Streak
+from circuitry.tripping import Policy
+from circuitry.windows import Streak, Unjudged
 
 pytestmark = pytest.mark.core
 
@@ -361,3 +362,14 @@ def test_of_a_rule_of_ones_own_what_it_last_said_holds_when_a_call_comes(ruled, 
     with pytest.raises(CircuitOpenError):
         breaker.acquire()
     held.release()
+
+
+def test_windows_can_be_emptied_and_a_streak_beside_them_stays(clock):
+    policy = Policy(ConsecutiveFailures(9) | FailureRate(0.5, window=last(4)), "")
+    evidence = policy.evidence(clock)
+    evidence.failure(), evidence.failure()
+    policy.empty(evidence, clock)
+    assert [(window.calls, window.bad) for window in evidence.windows] == [(0, 0)]
+    assert evidence.row == 2
+    policy.empty(None, clock)
+    policy.empty(Unjudged(), clock)
