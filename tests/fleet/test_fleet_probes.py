@@ -250,8 +250,10 @@ def test_a_lease_goes_on_being_renewed_when_the_link_is_found_again(join_frail, 
     one, other = join_frail(probe_timeout=5.0), join_frail(probe_timeout=5.0)
     probe_due(one, other)
     probe = one.acquire()
+    links = [breaker.store._link for breaker in (one, other)]
+    lost = [link._session for link in links]
     join_frail.client.client_kill_filter(_type="normal", skipme=True)
-    until(lambda: one.store.health().link == other.store.health().link == "up", "it isn't found again")
+    until(lambda: all(link.is_up and link._session not in lost for link in links), "it isn't found again")
     until(lambda: other._gate.governs, "it isn't asked again")
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
