@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -90,6 +91,26 @@ def fail() -> Callable[..., None]:
             breaker.acquire().failure(error or OSError("down"))
 
     return failing
+
+
+class Draws:
+    """What `random.random` gives: always the same, until told otherwise; and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.next = 0.0
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return self.next
+
+
+@pytest.fixture
+def draws(monkeypatch: pytest.MonkeyPatch) -> Draws:
+    """The draws are 0, so that every call is shed where any is."""
+    draws = Draws()
+    monkeypatch.setattr(random, "random", draws)
+    return draws
 
 
 class Colour:

@@ -27,26 +27,6 @@ pytestmark = pytest.mark.core
 CLOSED, OPEN = CircuitState.CLOSED, CircuitState.OPEN
 
 
-class Draws:
-    """What `random.random` gives: always the same, until told otherwise; and how often it was asked."""
-
-    def __init__(self):
-        self.next = 0.0
-        self.asked = 0
-
-    def __call__(self):
-        self.asked += 1
-        return self.next
-
-
-@pytest.fixture
-def draws(monkeypatch):
-    """The draws are 0, so that every call is shed where any is."""
-    draws = Draws()
-    monkeypatch.setattr(random, "random", draws)
-    return draws
-
-
 @pytest.fixture
 def make(clock, draws):
     """Makes a breaker on the manual clock that ramps up in 10 s."""
