@@ -37,7 +37,8 @@ from circuitry.config import Seconds
 from circuitry.integrations.background import Background, Pause
 from circuitry.integrations.normalizers import CachedCatalog, InMemoryCatalogCache, Known
 from circuitry.integrations.redis_shelf import PREFIX, GarbageError, Shelf, Stored, text_of
-from circuitry.redis.session import describe, is_refusal
+from circuitry.judging import describe
+from circuitry.redis.session import is_refusal
 from circuitry.redis.wire import COMMAND_TIMEOUT, Line, wire_of
 
 __all__ = ["RedisFallbackCache"]

@@ -21,12 +21,13 @@ from collections.abc import Callable
 from typing import Any
 
 from circuitry.forking import LockHolder, rearm_after_fork
+from circuitry.judging import describe
 from circuitry.locked import LockedCircuit
 from circuitry.redis.health import Health, Report, StoreHealth
 from circuitry.redis.herald import Herald
 from circuitry.redis.keys import Naming
 from circuitry.redis.script import Script
-from circuitry.redis.session import Session, describe
+from circuitry.redis.session import Session
 from circuitry.redis.shared import SharedGate
 from circuitry.redis.wire import COMMAND_TIMEOUT, Wire, await_news
 

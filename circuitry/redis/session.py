@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from circuitry.judging import describe
 from circuitry.redis.pooling import NEVER
 from circuitry.redis.script import Command
 from circuitry.redis.shared import SharedGate
@@ -237,8 +238,3 @@ def is_refusal(error: Exception) -> bool:
     if not isinstance(error, redis_py().ResponseError):
         return False
     return refusal(error) not in (Refusal.READONLY, Refusal.LOADING, Refusal.BUSY)
-
-
-def describe(error: BaseException) -> str:
-    """An error as text."""
-    return f"{type(error).__name__}: {error}"

@@ -11,11 +11,12 @@ from circuitry.config import logger
 from circuitry.errors import CircuitBreakerError
 from circuitry.events import Listeners, check_listener
 from circuitry.forking import LockHolder, rearm_after_fork
+from circuitry.judging import describe
 from circuitry.redis.health import Report, StoreHealth
 from circuitry.redis.keys import PREFIX, Naming
 from circuitry.redis.link import Link
 from circuitry.redis.script import Rules, Script
-from circuitry.redis.session import CHUNK, describe
+from circuitry.redis.session import CHUNK
 from circuitry.redis.shared import SharedGate
 from circuitry.redis.views import Transition, View, history_of, views_of
 from circuitry.redis.wire import Line, Wire, wire_of

@@ -19,6 +19,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from circuitry.cli.demo.web import HOST
+from circuitry.judging import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,7 +178,6 @@ def _without_password(url: str) -> str:
 
 
 def _greet(url: str) -> None:
-    from circuitry.redis.session import describe
     from circuitry.redis.wire import wire_of
 
     try:
