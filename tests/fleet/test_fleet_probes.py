@@ -33,7 +33,8 @@ def test_when_one_trips_the_others_reject(colour, join):
     assert [(event.new_state, event.reason, event.source) for event in heard] == [
         ("open", "tripped", "fleet")
     ]
-    assert (one.metrics().verdict, other.metrics().verdict) == ("fleet", "fleet")
+    assert other.metrics().verdict == "fleet"
+    until(lambda: one.metrics().verdict == "fleet", "who opened it isn't told")  # it may hear last
 
 
 def test_a_probe_that_succeeds_closes_the_circuit_for_all(colour, join):
